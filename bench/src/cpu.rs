@@ -1,0 +1,113 @@
+//! Which CPU this thread runs on, how much CPU a thread or process used, and what a process holds.
+//!
+//! All of it from system calls and `/proc`, in the kernel's units turned into `Duration` and bytes.
+//!
+//! **Runs on**: the calling thread. **Not here**: changing other processes.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::error::{BenchError, Result, Tried};
+
+/// Pins the calling thread, and what it starts from now on, to one CPU.
+pub(crate) fn pin(cpu: usize) -> Result<()> {
+    pin_to(&[cpu])
+}
+
+/// Pins the calling thread, and what it starts from now on, to the given CPUs.
+pub(crate) fn pin_to(cpus: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    for &cpu in cpus {
+        if cpu >= CpuSet::MAX_CPU {
+            return Err(BenchError::Usage(format!("CPU {cpu}: at most {} are known", CpuSet::MAX_CPU)));
+        }
+        set.set(cpu);
+    }
+    sched_setaffinity(None, &set).tried(|| format!("pin this thread to CPU {cpus:?}"))
+}
+
+/// The CPUs that the calling thread may run on, ascending.
+pub(crate) fn allowed() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(None).tried(|| "read this thread's CPU affinity".into())?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+}
+
+/// Raises this process's limit on open descriptors to at least `wanted`.
+pub(crate) fn raise_open_files(wanted: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
+        let maximum = limit.maximum.unwrap_or_default();
+        return Err(BenchError::Usage(format!(
+            "{wanted} open descriptors are needed, the hard limit is {maximum}: raise it (ulimit -H -n) or ask for fewer connections"
+        )));
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
+        .tried(|| format!("raise the limit on open descriptors to {wanted}"))
+}
+
+/// CPU time that the calling thread has used so far.
+pub(crate) fn thread_time() -> Result<Duration> {
+    let path = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(path).tried(|| format!("read {path}"))?;
+    let nanoseconds = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    nanoseconds
+        .map(Duration::from_nanos)
+        .ok_or_else(|| BenchError::Usage(format!("{path} holds no time: {text:?}")))
+}
+
+/// CPU time, user and system, that all threads of a process have used so far; 10 ms steps.
+pub(crate) fn process_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).tried(|| format!("read {path}"))?;
+    // The command name, in parentheses, may hold anything; the numbers count from behind it.
+    let fields = text.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+    let ticks = fields.and_then(|fields| {
+        let user: u64 = fields.get(11)?.parse().ok()?;
+        let system: u64 = fields.get(12)?.parse().ok()?;
+        Some(user + system)
+    });
+    let ticks = ticks.ok_or_else(|| BenchError::Usage(format!("{path} holds no times")))?;
+    let hertz = rustix::param::clock_ticks_per_second().max(1);
+    Ok(Duration::from_secs_f64(ticks as f64 / hertz as f64))
+}
+
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).tried(|| format!("read {path}"))?;
+    let kibibytes = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kibibytes.map(|k| k * 1024).ok_or_else(|| BenchError::Usage(format!("{path} holds no VmRSS line")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_its_own_process() {
+        let pid = std::process::id();
+        assert!(resident(pid).expect("own status") > 100_000);
+        let before = thread_time().expect("own schedstat");
+        let mut sum = 0_u64;
+        while thread_time().expect("own schedstat") == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(process_time(pid).expect("own stat") < Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn pinning_narrows_the_allowed_cpus() {
+        let all = allowed().expect("own affinity");
+        pin(all[0]).expect("an allowed CPU");
+        assert_eq!(allowed().expect("own affinity"), [all[0]]);
+        assert!(pin(CpuSet::MAX_CPU).is_err());
+    }
+}

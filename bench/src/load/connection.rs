@@ -1,0 +1,96 @@
+//! One keep-alive connection of the load generator: its request, its answer's progress, its times.
+//!
+//! Times are nanoseconds since the run's start.
+//!
+//! **Not here**: the event loop and the histograms (`generator`).
+
+use std::io::{self, Read, Write};
+
+use mio::net::TcpStream;
+
+use crate::answer::{AnswerReader, Progress};
+use crate::error::{BenchError, Result, Tried};
+
+/// A connection and the request in flight on it.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) reader: AnswerReader,
+    /// A copy of the template with this request's record numbers.
+    pub(super) request: Vec<u8>,
+    pub(super) numbers: Vec<u32>,
+    written: usize,
+    /// Whether a request awaits its answer.
+    pub(super) busy: bool,
+    /// Whether the answer is compared with the data set.
+    pub(super) sampled: bool,
+    /// When the request was due.
+    pub(super) due: u64,
+    /// When it was sent.
+    pub(super) sent: u64,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, request: Vec<u8>, keys: usize) -> Self {
+        Self {
+            stream,
+            reader: AnswerReader::new(),
+            request,
+            numbers: vec![0; keys],
+            written: 0,
+            busy: false,
+            sampled: false,
+            due: 0,
+            sent: 0,
+        }
+    }
+
+    /// Starts sending the patched request.
+    pub(super) fn send(&mut self, due: u64, now: u64, sampled: bool) -> Result<()> {
+        assert!(!self.busy, "one request at a time");
+        self.reader.begin(sampled);
+        self.busy = true;
+        self.sampled = sampled;
+        self.due = due;
+        self.sent = now;
+        self.written = 0;
+        self.write()
+    }
+
+    /// Writes what is left of the request, as far as the socket takes it.
+    pub(super) fn write(&mut self) -> Result<()> {
+        while self.busy && self.written < self.request.len() {
+            match self.stream.write(&self.request[self.written..]) {
+                Ok(length) => self.written += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).tried(|| "send a request".into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what has come; the status and body length once the answer is whole.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<(u16, usize)>> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(BenchError::Answer("the server closed a connection under load".into())),
+                Ok(length) => {
+                    if !self.busy {
+                        return Err(BenchError::Answer(format!("{length} bytes without a request")));
+                    }
+                    if let Progress::Done { status, body } = self.reader.feed(&buffer[..length])? {
+                        self.busy = false;
+                        return Ok(Some((status, body)));
+                    }
+                    // A short read has emptied the socket: the next bytes raise an event of their own.
+                    if length < buffer.len() {
+                        return Ok(None);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).tried(|| "read an answer".into()),
+            }
+        }
+    }
+}

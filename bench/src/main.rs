@@ -1,0 +1,77 @@
+//! `firescroll-bench`: load over HTTP, the yardstick server, the engine without HTTP, and the suite that puts them
+//! side by side.
+//!
+//! Each subcommand is one file with its options beside it; `suite` starts the others' pieces itself. Numbers are
+//! only comparable within one run on one machine, so the suite prints ratios next to them.
+//!
+//! **Invariants**: every run is bounded in count and time, and fails (exit status 1) rather than print a figure when
+//! an answer was wrong. **Runs on**: the CPU that `--cpu` names, so that load and server do not share one.
+//!
+//! **Not here**: criterion-style micro-benchmarks, and anything that the product links.
+
+mod answer;
+mod apply;
+mod client;
+mod constant;
+mod cpu;
+mod dataset;
+mod error;
+mod fill;
+mod idle;
+mod load;
+mod metrics;
+mod node;
+mod picker;
+mod request;
+mod soak;
+mod suite;
+mod summary;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Load generator, yardsticks and engine benchmarks for FireScroll.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load a running node over HTTP and print rate and latencies.
+    Load(load::LoadOptions),
+    /// Serve a constant answer on the node's own HTTP listener: the yardstick for every rate.
+    Constant(constant::ConstantOptions),
+    /// Apply mutations and read records in-process, without HTTP or log.
+    Apply(apply::ApplyOptions),
+    /// Open many idle connections and report what they cost the server, and what others see of it.
+    Idle(idle::IdleOptions),
+    /// Send widely spaced requests that cross shards, and fail when one stalls.
+    Soak(soak::SoakOptions),
+    /// Run everything against a node of its own and print one table.
+    Suite(suite::SuiteOptions),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Load(options) => load::command(&options),
+        Command::Constant(options) => constant::command(&options),
+        Command::Apply(options) => apply::command(&options),
+        Command::Idle(options) => idle::command(&options),
+        Command::Soak(options) => soak::command(&options),
+        Command::Suite(options) => suite::command(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("firescroll-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! What one connection waits for, since when, and how long it may.
+//!
+//! The stream adapter and the service wrapper write a few cells per request; the tick reads them. So a request arms
+//! no timer, and all deadlines of a core cost one walk over its connections.
+//!
+//! Invariants: times are coarse clock milliseconds, never zero, so zero means "not so"; only [`ConnectionState::judge`]
+//! and the owner of the server pass verdicts; a verdict wakes the connection's task, which carries it out.
+//! **Runs on**: one serving core.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::frames::FrameTracker;
+use super::tick::Clock;
+
+/// A blocked writer that moves this much has shown that somebody reads.
+const WRITE_PROGRESS: u64 = 64 << 10;
+
+/// How long a closing connection is read on, so that the client gets its last answer and not a reset.
+pub(crate) const LINGER_MS: u64 = 1000;
+
+/// An HTTP/1.1 connection that rests this long gives hyper's buffers back.
+const PARK_MS: u64 = 1000;
+
+/// Deadlines in milliseconds of the coarse clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    pub(crate) head: u64,
+    pub(crate) idle: u64,
+    pub(crate) write: u64,
+}
+
+/// A duration as milliseconds of the coarse clock, at least one.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// What the connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Accepted; the client has sent nothing.
+    Opening,
+    /// A request head has begun.
+    Head,
+    /// Requests are being answered.
+    Busy,
+    /// Between requests.
+    Idle,
+    /// Our last byte is on its way; what the client still sends is thrown away.
+    Lingering,
+}
+
+/// What the connection's task has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Go on.
+    Run,
+    /// Rest without hyper, whose buffers are the larger part of an idle connection.
+    Park,
+    /// Finish what is open, take nothing new.
+    Stop,
+    /// The request head is overdue.
+    HeadLate,
+    /// Nothing was asked for too long.
+    IdleLate,
+    /// The client does not take its response.
+    WriteStalled,
+    /// Away with it: the grace of a stop or of a close is over.
+    Abort,
+}
+
+/// The shared record of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    clock: Clock,
+    phase: Cell<Phase>,
+    since: Cell<u64>,
+    in_flight: Cell<u32>,
+    blocked_since: Cell<u64>,
+    moved_since_blocked: Cell<u64>,
+    verdict: Cell<Verdict>,
+    draining: Cell<bool>,
+    parked: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    http2: RefCell<Option<Box<Http2State>>>,
+}
+
+/// What HTTP/2 needs beyond that.
+#[derive(Debug)]
+struct Http2State {
+    frames: FrameTracker,
+    partial_since: u64,
+    /// Since when each open response body waits for the client to grant flow control; zero is a free place.
+    bodies: Vec<u64>,
+}
+
+/// A body whose producer, not whose client, is being waited for.
+const WAITS_FOR_PRODUCER: u64 = u64::MAX;
+
+impl ConnectionState {
+    pub(crate) fn new(clock: Clock) -> Rc<ConnectionState> {
+        let since = clock.now_ms();
+        Rc::new(ConnectionState {
+            clock,
+            phase: Cell::new(Phase::Opening),
+            since: Cell::new(since),
+            in_flight: Cell::new(0),
+            blocked_since: Cell::new(0),
+            moved_since_blocked: Cell::new(0),
+            verdict: Cell::new(Verdict::Run),
+            draining: Cell::new(false),
+            parked: Cell::new(false),
+            waker: RefCell::new(None),
+            http2: RefCell::new(None),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict.get()
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2.borrow().is_some()
+    }
+
+    /// Keeps the connection task's waker. A task has one for life, so the first is enough.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        let mut kept = self.waker.borrow_mut();
+        if kept.is_none() {
+            *kept = Some(waker.clone());
+        }
+    }
+
+    /// Passes `verdict` and wakes the task to carry it out.
+    pub(crate) fn pass(&self, verdict: Verdict) {
+        if verdict == Verdict::Stop {
+            self.draining.set(true);
+            self.since.set(if self.phase.get() == Phase::Idle {
+                self.clock.now_ms()
+            } else {
+                self.since.get()
+            });
+        }
+        self.verdict.set(verdict);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The client sent `bytes`.
+    pub(crate) fn received(&self, bytes: &[u8]) {
+        if let Some(http2) = &mut *self.http2.borrow_mut() {
+            http2.received(bytes, self.clock.now_ms());
+            return;
+        }
+        if matches!(self.phase.get(), Phase::Opening | Phase::Idle) {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// The first bytes, `seen`, were an HTTP/2 preface.
+    pub(crate) fn turn_http2(&self, seen: &[u8]) {
+        let mut http2 =
+            Box::new(Http2State { frames: FrameTracker::new(), partial_since: 0, bodies: Vec::new() });
+        http2.received(seen, self.clock.now_ms());
+        *self.http2.borrow_mut() = Some(http2);
+        self.enter(Phase::Idle);
+    }
+
+    /// Takes note of [`Verdict::Park`]; says whether there is nothing that hyper must still do: no request, and no
+    /// output that the socket did not take.
+    pub(crate) fn may_park(&self) -> bool {
+        self.stay();
+        self.phase.get() == Phase::Idle && self.blocked_since.get() == 0
+    }
+
+    /// Drops [`Verdict::Park`], which is not to be or was carried out.
+    pub(crate) fn stay(&self) {
+        if self.verdict.get() == Verdict::Park {
+            self.verdict.set(Verdict::Run);
+        }
+    }
+
+    /// Whether hyper is out of the house.
+    pub(crate) fn set_parked(&self, parked: bool) {
+        self.parked.set(parked);
+    }
+
+    /// The connection is done; only the client's last bytes are awaited.
+    pub(crate) fn linger(&self) {
+        self.enter(Phase::Lingering);
+        self.verdict.set(Verdict::Run);
+    }
+
+    /// A send found no room in the socket.
+    pub(crate) fn blocked(&self) {
+        if self.blocked_since.get() == 0 {
+            self.blocked_since.set(self.clock.now_ms());
+            self.moved_since_blocked.set(0);
+        }
+    }
+
+    /// The socket took `bytes`.
+    pub(crate) fn moved(&self, bytes: usize) {
+        if self.blocked_since.get() != 0 {
+            let moved = self.moved_since_blocked.get() + bytes as u64;
+            self.moved_since_blocked.set(moved);
+            if moved >= WRITE_PROGRESS {
+                self.blocked_since.set(0);
+            }
+        }
+    }
+
+    /// The socket took everything there was.
+    pub(crate) fn drained(&self) {
+        self.blocked_since.set(0);
+    }
+
+    /// Looks whether a deadline has passed, and which verdict follows. HTTP/2 connections that only rest are first
+    /// told to go, and cut when they do not.
+    pub(crate) fn judge(&self, deadlines: &Deadlines) -> Option<Verdict> {
+        let now = self.clock.now_ms();
+        let late = |since: u64, limit: u64| now.saturating_sub(since) >= limit;
+        let blocked = self.blocked_since.get();
+        if blocked != 0 && late(blocked, deadlines.write) {
+            return Some(Verdict::WriteStalled);
+        }
+        let since = self.since.get();
+        match self.phase.get() {
+            Phase::Opening | Phase::Head => late(since, deadlines.head).then_some(Verdict::HeadLate),
+            Phase::Lingering => late(since, LINGER_MS).then_some(Verdict::Abort),
+            Phase::Busy => {
+                let http2 = self.http2.borrow();
+                let oldest = http2.as_ref().and_then(|http2| http2.oldest_body())?;
+                late(oldest, deadlines.write).then_some(Verdict::WriteStalled)
+            }
+            Phase::Idle if self.draining.get() => late(since, LINGER_MS).then_some(Verdict::Abort),
+            Phase::Idle => {
+                if late(since, deadlines.idle) {
+                    return Some(Verdict::IdleLate);
+                }
+                match &*self.http2.borrow() {
+                    None => (!self.parked.get() && late(since, PARK_MS)).then_some(Verdict::Park),
+                    Some(http2) if http2.partial_since == 0 => None,
+                    Some(http2) => {
+                        late(http2.partial_since.max(since), deadlines.head).then_some(Verdict::HeadLate)
+                    }
+                }
+            }
+        }
+    }
+
+    /// A request head has arrived and the request goes to the service. Also for its body, which may outlive the
+    /// response.
+    pub(crate) fn begin(self: &Rc<Self>) -> InFlight {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.phase.set(Phase::Busy);
+        InFlight { state: Rc::clone(self), place: None }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(self.clock.now_ms());
+    }
+
+    fn end_one(&self) {
+        let left = self.in_flight.get().checked_sub(1).expect("each request ends once");
+        self.in_flight.set(left);
+        if left == 0 && self.phase.get() == Phase::Busy {
+            self.enter(Phase::Idle);
+        }
+    }
+}
+
+impl Http2State {
+    fn received(&mut self, bytes: &[u8], now: u64) {
+        self.frames.feed(bytes);
+        if self.frames.at_rest() {
+            self.partial_since = 0;
+        } else if self.partial_since == 0 {
+            self.partial_since = now;
+        }
+    }
+
+    fn oldest_body(&self) -> Option<u64> {
+        self.bodies.iter().copied().filter(|since| *since != 0 && *since != WAITS_FOR_PRODUCER).min()
+    }
+
+    fn claim(&mut self, now: u64) -> usize {
+        let free = self.bodies.iter().position(|since| *since == 0);
+        let place = free.unwrap_or(self.bodies.len());
+        if free.is_none() {
+            self.bodies.push(now);
+        }
+        self.bodies[place] = now;
+        place
+    }
+}
+
+/// One request from its arrival to the last byte of its response, or one request body; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    state: Rc<ConnectionState>,
+    place: Option<usize>,
+}
+
+impl InFlight {
+    /// The response is there. Over HTTP/2 its body now waits for the client's flow control, which has a deadline.
+    pub(crate) fn respond(&mut self) {
+        if let Some(http2) = &mut *self.state.http2.borrow_mut() {
+            self.place = Some(http2.claim(self.state.clock.now_ms()));
+        }
+    }
+
+    /// The body was asked for its next frame, and gave one or not yet.
+    pub(crate) fn polled(&self, gave: bool) {
+        let Some(place) = self.place else { return };
+        if let Some(http2) = &mut *self.state.http2.borrow_mut() {
+            http2.bodies[place] = if gave { self.state.clock.now_ms() } else { WAITS_FOR_PRODUCER };
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let (Some(place), Some(http2)) = (self.place, &mut *self.state.http2.borrow_mut()) {
+            http2.bodies[place] = 0;
+        }
+        self.state.end_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frames::PREFACE;
+    use super::*;
+
+    const DEADLINES: Deadlines = Deadlines { head: 100, idle: 1000, write: 300 };
+
+    fn after(clock: &Clock, ms: u64) {
+        clock.advance(clock.now() + Duration::from_millis(ms));
+    }
+
+    #[test]
+    fn dripping_bytes_do_not_extend_a_head() {
+        let clock = Clock::new();
+        let state = ConnectionState::new(clock.clone());
+        after(&clock, 90);
+        state.received(b"G");
+        after(&clock, 60);
+        state.received(b"E");
+        assert_eq!(state.judge(&DEADLINES), None);
+        after(&clock, 40);
+        state.received(b"T");
+        assert_eq!(state.judge(&DEADLINES), Some(Verdict::HeadLate));
+    }
+
+    #[test]
+    fn a_request_in_flight_has_no_deadline_and_rest_after_it_has() {
+        let clock = Clock::new();
+        let state = ConnectionState::new(clock.clone());
+        state.received(b"GET / HTTP/1.1\r\n\r\n");
+        let first = state.begin();
+        let second = state.begin();
+        after(&clock, 100_000);
+        assert_eq!(state.judge(&DEADLINES), None);
+        drop(first);
+        assert_eq!(state.phase(), Phase::Busy);
+        drop(second);
+        assert_eq!(state.phase(), Phase::Idle);
+        after(&clock, 999);
+        assert_eq!(state.judge(&DEADLINES), None);
+        after(&clock, 1);
+        assert_eq!(state.judge(&DEADLINES), Some(Verdict::IdleLate));
+    }
+
+    #[test]
+    fn a_connection_at_rest_is_parked_once() {
+        let clock = Clock::new();
+        let state = ConnectionState::new(clock.clone());
+        let patient = Deadlines { idle: 1_000_000, ..DEADLINES };
+        drop(state.begin());
+        after(&clock, PARK_MS - 1);
+        assert_eq!(state.judge(&patient), None);
+        after(&clock, 1);
+        assert_eq!(state.judge(&patient), Some(Verdict::Park));
+        state.pass(Verdict::Park);
+        assert!(state.may_park());
+        assert_eq!(state.verdict(), Verdict::Run);
+        state.set_parked(true);
+        assert_eq!(state.judge(&patient), None);
+        let request = state.begin();
+        state.pass(Verdict::Park);
+        assert!(!state.may_park(), "a request came first");
+        drop(request);
+        state.blocked();
+        assert!(!state.may_park(), "its response is not out");
+    }
+
+    #[test]
+    fn a_drip_reader_stalls_and_a_slow_reader_does_not() {
+        let clock = Clock::new();
+        let state = ConnectionState::new(clock.clone());
+        let _request = state.begin();
+        state.blocked();
+        for _ in 0..3 {
+            after(&clock, 100);
+            state.moved(1000);
+            state.blocked();
+        }
+        assert_eq!(state.judge(&DEADLINES), Some(Verdict::WriteStalled));
+        state.moved(64 << 10);
+        assert_eq!(state.judge(&DEADLINES), None);
+        state.blocked();
+        after(&clock, 299);
+        assert_eq!(state.judge(&DEADLINES), None);
+        state.drained();
+        after(&clock, 300);
+        assert_eq!(state.judge(&DEADLINES), None);
+    }
+
+    #[test]
+    fn http2_pings_neither_extend_rest_nor_count_as_a_head() {
+        let clock = Clock::new();
+        let state = ConnectionState::new(clock.clone());
+        state.received(&PREFACE[..]);
+        state.turn_http2(&PREFACE[..]);
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        for _ in 0..5 {
+            after(&clock, 150);
+            state.received(&ping);
+            assert_eq!(state.judge(&DEADLINES), None);
+        }
+        after(&clock, 250);
+        assert_eq!(state.judge(&DEADLINES), Some(Verdict::IdleLate));
+    }
+
+    #[test]
+    fn a_half_sent_http2_frame_is_a_late_head() {
+        let clock = Clock::new();
+        let state = ConnectionState::new(clock.clone());
+        state.turn_http2(&PREFACE[..]);
+        state.received(&[0, 0]);
+        after(&clock, 99);
+        assert_eq!(state.judge(&DEADLINES), None);
+        after(&clock, 1);
+        assert_eq!(state.judge(&DEADLINES), Some(Verdict::HeadLate));
+    }
+
+    #[test]
+    fn an_http2_body_without_flow_control_stalls_but_a_waiting_producer_does_not() {
+        let clock = Clock::new();
+        let state = ConnectionState::new(clock.clone());
+        state.turn_http2(&PREFACE[..]);
+        let mut stuck = state.begin();
+        stuck.respond();
+        let mut healthy = state.begin();
+        healthy.respond();
+        stuck.polled(false);
+        after(&clock, 10_000);
+        healthy.polled(true);
+        assert_eq!(state.judge(&DEADLINES), None);
+        stuck.polled(true);
+        after(&clock, 300);
+        healthy.polled(true);
+        assert_eq!(state.judge(&DEADLINES), Some(Verdict::WriteStalled));
+        drop(stuck);
+        assert_eq!(state.judge(&DEADLINES), None);
+    }
+
+    #[test]
+    fn a_draining_connection_at_rest_goes_soon() {
+        let clock = Clock::new();
+        let state = ConnectionState::new(clock.clone());
+        state.turn_http2(&PREFACE[..]);
+        let slow = Deadlines { idle: 1_000_000, ..DEADLINES };
+        state.pass(Verdict::Stop);
+        after(&clock, LINGER_MS - 1);
+        assert_eq!(state.judge(&slow), None);
+        after(&clock, 1);
+        assert_eq!(state.judge(&slow), Some(Verdict::Abort));
+    }
+}

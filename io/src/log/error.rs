@@ -1,0 +1,135 @@
+//! What can go wrong with a log, by who has to act.
+//!
+//! **Not here**: the mapping to HTTP answers.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why messages were not, or may not have been, made durable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The message at `index` is larger than the log takes; for a call that is larger than the whole queue, `size` is
+    /// its sum up to that message and `limit` the queue's. Nothing was queued. The client sends less, or the operator
+    /// raises the limit on every node.
+    #[error("message {index} makes {size} bytes, the log takes {limit}")]
+    TooLarge {
+        /// Bytes that were to be written.
+        size: usize,
+        /// Bytes that are accepted.
+        limit: usize,
+        /// Which message of the call, from 0.
+        index: usize,
+    },
+    /// The queue is full: the log's disk or the brokers are slower than the writers. Nothing was queued; the client
+    /// tries again later.
+    #[error("the log's queue is full")]
+    Overloaded,
+    /// The disk of the log is full. The messages were taken back and the log goes on trying with every append: the
+    /// operator makes room, nothing needs a restart.
+    #[error("the disk that holds {path} is full")]
+    DiskFull {
+        /// The log's directory.
+        path: PathBuf,
+    },
+    /// The log could not make the messages durable; whether they are in it is unknown. If a sync failed, every append
+    /// is refused with the same reason until the operator has looked at the disk and restarted the process.
+    #[error("the log failed: {reason}")]
+    Failed {
+        /// What happened, for the log file and the answer's detail.
+        reason: Arc<str>,
+    },
+    /// The process is shutting down. Nothing was queued; the client asks another node.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Why a log cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The operating system refused something. At start the process ends with it; in a consumer the partition stops.
+    /// The operator reads the source.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The options contradict themselves or exceed the format. The operator corrects them.
+    #[error("the log's options are wrong: {0}")]
+    Options(String),
+    /// Another process (or another log of this one) has the directory open. Two writers would destroy it: the
+    /// operator ends the other one or names another directory.
+    #[error("{path} is in use by another process")]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The log was made with another partition count. Keys would be looked for in the wrong partitions, so it is not
+    /// opened: the operator configures the count that the log has.
+    #[error("the log has {found} partitions, {configured} are configured")]
+    PartitionCount {
+        /// The count that the log was made with.
+        found: u32,
+        /// The count that was asked for.
+        configured: u32,
+    },
+    /// Bytes that were durable have changed. Nothing is dropped or skipped: the operator restores the file from a
+    /// replica of the disk, or starts with an empty log and restores the stores from a backup.
+    #[error("{path} is damaged at byte {position}: {reason}")]
+    Corrupt {
+        /// The segment file.
+        path: PathBuf,
+        /// The first byte of what cannot be read.
+        position: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A file in the middle of the log is gone. The operator restores it, as for damage.
+    #[error("{path} is missing from the log")]
+    MissingSegment {
+        /// The file that should be there.
+        path: PathBuf,
+    },
+    /// The reader stood in a segment that retention has dropped meanwhile. Its stores must be restored from a
+    /// backup, and retention should be longer.
+    #[error("{path} was dropped by retention before it was read to its end")]
+    Removed {
+        /// The segment that is gone.
+        path: PathBuf,
+    },
+    /// A consumer asked for an offset that the log does not hold: below `start` the data is gone and the store must
+    /// be restored from a backup; above `end` the store has seen a log that is not this one (or the log has lost its
+    /// tail), and must not be continued.
+    #[error("partition {partition}: offset {offset} is outside of {start}..={end}, which the log holds")]
+    OutOfRange {
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        offset: u64,
+        /// The first offset held.
+        start: u64,
+        /// The offset after the last.
+        end: u64,
+    },
+    /// A consumer asked for a partition that the log does not have. The configuration and the log disagree.
+    #[error("there is no partition {partition}, the log has {partitions}")]
+    UnknownPartition {
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// The log cannot be reached at the moment. The caller polls again; nothing is lost.
+    #[error("the log cannot be reached: {reason}")]
+    Unavailable {
+        /// What the connection said.
+        reason: String,
+    },
+    /// The log is closed and everything in it has been delivered.
+    #[error("the log is closed")]
+    Closed,
+}

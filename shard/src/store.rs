@@ -1,0 +1,302 @@
+//! The store of a shard: the only user of fjall.
+//!
+//! One Database per shard, one keyspace per partition (`p00017`). A partition's checkpoint (the first offset not yet
+//! applied, and counters) is a row of its own keyspace and is written in the same atomic batch as the rows that it
+//! covers: it can neither run ahead of the data nor fall behind it. Nothing is synced on commit; the log replays
+//! what a power failure takes.
+//!
+//! What blocks: `open`, `partition` (milliseconds each), `commit` (up to 100 ms under load, never on an executor),
+//! `persist`, `clear`, `ingest`, `drop_partition`, closing. What does not: `get`, `snapshot`, reading a range; they
+//! may touch the disk for cold blocks.
+//!
+//! **Runs on** the shard's executor for reads and on its writer thread for writes. fjall's own workers inherit
+//! the CPU affinity of the thread that opens the store: open it from a thread pinned to background cores.
+
+mod checkpoint;
+mod error;
+mod rows;
+
+pub use checkpoint::Checkpoint;
+pub use error::{Place, StoreError};
+pub use rows::{StoredBytes, StoredRows};
+
+use crate::key::{CHECKPOINT_KEY, PartitionId};
+use fjall::config::{CompressionPolicy, PartitioningPolicy, PinningPolicy, RestartIntervalPolicy};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// fjall deadlocks with one worker and spins with two.
+const WORKER_THREADS: usize = 3;
+
+/// Sizes of a store.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Block cache, bytes, shared by all partitions of the store.
+    pub cache_bytes: u64,
+    /// Memtable of each partition, bytes.
+    pub memtable_bytes: u64,
+    /// Most bytes of journal before the oldest memtables are flushed.
+    pub journal_bytes: u64,
+    /// Table files kept open.
+    pub open_files: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            cache_bytes: 64 << 20,
+            memtable_bytes: 8 << 20,
+            journal_bytes: 256 << 20,
+            open_files: 256,
+        }
+    }
+}
+
+/// An open store. Cheap to clone; the last clone to go closes the database, which blocks up to a second.
+#[derive(Clone)]
+pub struct Store {
+    db: Database,
+    path: Arc<Path>,
+    options: StoreOptions,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens or creates the store in `path`. Blocks; recovery reads the journal.
+    ///
+    /// # Errors
+    /// [`StoreError`]: among others another process holds the directory, or its files are damaged.
+    pub fn open(path: &Path, options: &StoreOptions) -> Result<Store, StoreError> {
+        let place = Place::store(path);
+        let db = Database::builder(path)
+            .worker_threads(WORKER_THREADS)
+            .cache_size(options.cache_bytes)
+            .max_cached_files(Some(options.open_files))
+            .max_journaling_size(options.journal_bytes.max(64 << 20))
+            .open()
+            .map_err(|error| place.error(error))?;
+        let store = Store { db, path: path.into(), options: options.clone() };
+        // What recovery found becomes durable, so that `durable` may start at what is committed.
+        store.persist_all()?;
+        Ok(store)
+    }
+
+    /// The store's directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The partitions that have a keyspace here, in order.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        let names = self.db.list_keyspace_names();
+        let mut found: Vec<PartitionId> = names.iter().filter_map(|name| parse_name(name)).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Opens a partition's keyspace; creates it when it is not there. Blocks for some milliseconds when creating.
+    ///
+    /// # Errors
+    /// [`StoreError`] with path and partition.
+    pub fn partition(&self, partition: PartitionId) -> Result<PartitionStore, StoreError> {
+        let place = Place::partition(&self.path, partition);
+        let keyspace = self
+            .db
+            .keyspace(&keyspace_name(partition), || keyspace_options(&self.options))
+            .map_err(|error| place.error(error))?;
+        Ok(PartitionStore { db: self.db.clone(), keyspace, partition, path: Arc::clone(&self.path) })
+    }
+
+    /// Makes everything committed durable (data only). Blocks for an fsync.
+    ///
+    /// # Errors
+    /// [`StoreError`]; after a failed fsync the store accepts no more writes.
+    pub fn persist(&self) -> Result<(), StoreError> {
+        self.db.persist(PersistMode::SyncData).map_err(|error| Place::store(&self.path).error(error))
+    }
+
+    /// Makes everything committed durable, file metadata included. Blocks for an fsync.
+    ///
+    /// # Errors
+    /// As [`Store::persist`].
+    pub fn persist_all(&self) -> Result<(), StoreError> {
+        self.db.persist(PersistMode::SyncAll).map_err(|error| Place::store(&self.path).error(error))
+    }
+
+    /// A batch over any of this store's partitions, still empty.
+    pub fn batch(&self) -> Batch {
+        Batch { batch: self.db.batch(), place: Place::store(&self.path) }
+    }
+
+    /// Removes a partition and its files. Blocks; the files go when the last handle does.
+    ///
+    /// # Errors
+    /// [`StoreError`] with path and partition.
+    pub fn drop_partition(&self, handle: PartitionStore) -> Result<(), StoreError> {
+        let PartitionStore { keyspace, partition, .. } = handle;
+        self.db
+            .delete_keyspace(keyspace)
+            .map_err(|error| Place::partition(&self.path, partition).error(error))
+    }
+}
+
+/// The rows of one partition. Cheap to clone and to send to another thread.
+#[derive(Clone)]
+pub struct PartitionStore {
+    db: Database,
+    keyspace: Keyspace,
+    partition: PartitionId,
+    path: Arc<Path>,
+}
+
+impl PartitionStore {
+    /// Which partition this is.
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// The stored bytes at `key`. May read a block from disk, does not block otherwise.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the disk fails or a block's checksum is wrong.
+    pub fn get(&self, key: &[u8]) -> Result<Option<StoredBytes>, StoreError> {
+        let found = self.keyspace.get(key).map_err(|error| self.place().error(error))?;
+        Ok(found.map(StoredBytes))
+    }
+
+    /// The partition's checkpoint, `None` when nothing was ever applied.
+    ///
+    /// # Errors
+    /// [`StoreError`], [`StoreError::Corrupt`] for a checkpoint of another layout.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        let Some(bytes) = self.get(CHECKPOINT_KEY)? else { return Ok(None) };
+        Checkpoint::decode(bytes.as_slice())
+            .map(Some)
+            .ok_or_else(|| self.corrupt("its checkpoint is unreadable"))
+    }
+
+    /// A consistent view of the rows within `range`, the checkpoint left out. It stays valid whatever is written
+    /// meanwhile, and holds back the removal of old versions as long as it lives.
+    pub fn rows(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> StoredRows {
+        let snapshot: Snapshot = self.db.snapshot();
+        // Keys below 0x01 are no records.
+        let lower = match range.0 {
+            Bound::Unbounded => Bound::Included([1u8].as_slice()),
+            bound => bound,
+        };
+        StoredRows::new(snapshot.range::<&[u8], _>(&self.keyspace, (lower, range.1)), self.place())
+    }
+
+    /// Loads rows in strictly ascending key order into the empty partition, without a journal. The checkpoint
+    /// comes afterwards, by a [`Batch`]: without it the load counts as incomplete. **Blocks**.
+    ///
+    /// # Errors
+    /// [`StoreError`] of this store or of the source of the rows; also when the rows are out of order.
+    pub fn ingest(
+        &self,
+        rows: impl Iterator<Item = Result<(StoredBytes, StoredBytes), StoreError>>,
+    ) -> Result<u64, StoreError> {
+        let mut ingestion = self.keyspace.start_ingestion().map_err(|error| self.place().error(error))?;
+        let mut last: Option<StoredBytes> = None;
+        let mut count = 0;
+        for row in rows {
+            let (key, value) = row?;
+            if last.as_ref().is_some_and(|last| last.as_slice() >= key.as_slice()) {
+                return Err(self.corrupt("rows to load are out of order"));
+            }
+            ingestion.write(key.0.clone(), value.0).map_err(|error| self.place().error(error))?;
+            last = Some(key);
+            count += 1;
+        }
+        ingestion.finish().map_err(|error| self.place().error(error))?;
+        Ok(count)
+    }
+
+    /// Whether there is no row, the checkpoint aside.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the first row cannot be read.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.rows((Bound::Unbounded, Bound::Unbounded)).next().transpose()?.is_none())
+    }
+
+    /// About how many rows there are; superseded versions that compaction has not met yet count too.
+    pub fn approximate_rows(&self) -> u64 {
+        self.keyspace.approximate_len() as u64
+    }
+
+    /// An error that names this partition as damaged.
+    pub(crate) fn corrupt(&self, what: impl Into<String>) -> StoreError {
+        self.place().corrupt(what)
+    }
+
+    fn place(&self) -> Place {
+        Place::partition(&self.path, self.partition)
+    }
+}
+
+/// Writes that become visible and survive a crash all together or not at all.
+pub struct Batch {
+    batch: fjall::OwnedWriteBatch,
+    place: Place,
+}
+
+impl Batch {
+    /// Adds a row; `None` deletes. No key may be added twice for one partition: rows of a batch have no order.
+    pub fn row(&mut self, partition: &PartitionStore, key: &[u8], row: Option<&[u8]>) {
+        match row {
+            Some(bytes) => self.batch.insert(&partition.keyspace, key, bytes),
+            None => self.batch.remove(&partition.keyspace, key),
+        }
+    }
+
+    /// Adds a partition's checkpoint, once.
+    pub fn checkpoint(&mut self, partition: &PartitionStore, checkpoint: &Checkpoint) {
+        self.batch.insert(&partition.keyspace, CHECKPOINT_KEY, checkpoint.encode());
+    }
+
+    /// Commits. **Blocks**, up to 100 ms under load. Survives the process, not a power failure, until persisted.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of the batch is visible then, and after a failed write the store accepts no more.
+    pub fn commit(self) -> Result<(), StoreError> {
+        self.batch.commit().map_err(|error| self.place.error(error))
+    }
+}
+
+/// The directory of a shard's store below `root`.
+pub fn shard_path(root: &Path, shard: u32) -> PathBuf {
+    root.join(format!("shard-{shard:03}"))
+}
+
+fn keyspace_name(partition: PartitionId) -> String {
+    format!("p{:05}", partition.0)
+}
+
+fn parse_name(name: &str) -> Option<PartitionId> {
+    let partition = PartitionId(name.strip_prefix('p')?.parse().ok()?);
+    (keyspace_name(partition) == name).then_some(partition)
+}
+
+/// Measured for records of some hundred bytes: without compression and with restart interval 1 a get costs least, and
+/// misses are cheapest with pinned, unpartitioned filters and without `expect_point_read_hits`.
+fn keyspace_options(options: &StoreOptions) -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(options.memtable_bytes)
+        .data_block_compression_policy(CompressionPolicy::disabled())
+        .data_block_restart_interval_policy(RestartIntervalPolicy::all(1))
+        .filter_block_pinning_policy(PinningPolicy::all(true))
+        .index_block_pinning_policy(PinningPolicy::all(true))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(false))
+        .index_block_partitioning_policy(PartitioningPolicy::all(false))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! The writer thread of a shard: commits what apply has decided.
+//!
+//! Write sets come in through a bounded queue, in the order of their numbers. What has queued up is committed as one
+//! fjall batch (within limits), because one journal write for many small sets costs little more than one for a single
+//! set. Then a completion goes back for each set, and the executor drops the rows from its overlay. Every
+//! [`PERSIST_INTERVAL`] with something new, the store is synced and the now durable checkpoints are reported.
+//!
+//! Invariants: sets of one partition are committed in order, and after a failed one no later one is: a checkpoint never
+//! covers a hole. A failure stays with the partitions of the batch that failed, and the thread lives on.
+//!
+//! **Runs on** its own thread, which inherits the affinity of the thread that prepares the owner.
+//!
+//! **Not here**: decisions about rows.
+
+use crate::key::{Offset, PartitionId};
+use crate::overlay::{Seq, Write};
+use crate::store::{Batch, Checkpoint, PartitionStore, Store, StoreError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often what was committed is made durable.
+pub const PERSIST_INTERVAL: Duration = Duration::from_millis(200);
+/// Write sets that may wait; the executor is told to stop applying well before.
+pub(crate) const QUEUE_SETS: usize = 1024;
+/// A batch takes in further sets up to these sizes.
+const MAX_BATCH_ROWS: usize = 500;
+const MAX_BATCH_BYTES: usize = 4 << 20;
+
+/// A step of the writer, before which a [`WriterHook`] is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriterStep {
+    /// A write set of this partition is about to be committed.
+    Commit(PartitionId),
+    /// A write set of this partition is committed, its completion not yet sent.
+    Report(PartitionId),
+    /// The store is about to be synced.
+    Persist,
+}
+
+/// Lets tests stop the writer at any step or fail the commits of one partition: an error is treated as if the store had
+/// given it.
+pub type WriterHook = Box<dyn FnMut(WriterStep) -> Result<(), StoreError> + Send>;
+
+/// What apply hands over.
+pub(crate) struct WriteSet {
+    pub(crate) partition: PartitionId,
+    pub(crate) seq: Seq,
+    pub(crate) rows: Vec<Write>,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) load: Load,
+}
+
+/// What a write set counts for in the backlog.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) mutations: usize,
+    pub(crate) bytes: usize,
+}
+
+/// News from the writer; the executor passes each to `Owner::complete`.
+pub struct Completion(pub(crate) News);
+
+pub(crate) enum News {
+    Committed(WriteSet),
+    Failed { set: WriteSet, reason: Arc<str> },
+    Durable(BTreeMap<PartitionId, Offset>),
+    Broken { reason: Arc<str> },
+}
+
+/// The executor's side of the writer thread.
+pub(crate) struct Writer {
+    sets: flume::Sender<WriteSet>,
+    thread: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(crate) fn start(
+        store: Store,
+        partitions: HashMap<PartitionId, PartitionStore>,
+        hook: Option<WriterHook>,
+    ) -> Result<(Writer, flume::Receiver<Completion>), StoreError> {
+        let (sets, queue) = flume::bounded(QUEUE_SETS);
+        // Not bounded, but never longer than the write sets in flight and one sync report for each: the thread must not
+        // wait for an executor that may be waiting for it.
+        let (completions, receiver) = flume::unbounded();
+        let path = store.path().to_owned();
+        let run = Run {
+            store,
+            partitions,
+            hook,
+            queue,
+            completions,
+            failed: HashMap::new(),
+            broken: None,
+            unsynced: BTreeMap::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("firescroll-writer".to_owned())
+            .spawn(move || run.run())
+            .map_err(|error| StoreError::thread(&path, error))?;
+        Ok((Writer { sets, thread }, receiver))
+    }
+
+    /// Write sets that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Queues a write set. Blocks only when the caller ignores the backlog and the queue is full.
+    pub(crate) fn send(&self, set: WriteSet) {
+        self.sets.send(set).expect("the writer thread outlives its queue; a panic of it aborts the process");
+    }
+
+    /// Commits what is queued, syncs, ends the thread. Blocks.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        drop(self.sets);
+        self.thread.join().expect("the writer thread does not panic")
+    }
+}
+
+/// The thread's side.
+struct Run {
+    store: Store,
+    partitions: HashMap<PartitionId, PartitionStore>,
+    hook: Option<WriterHook>,
+    queue: flume::Receiver<WriteSet>,
+    completions: flume::Sender<Completion>,
+    failed: HashMap<PartitionId, Arc<str>>,
+    broken: Option<Arc<str>>,
+    /// Checkpoints committed since the last sync.
+    unsynced: BTreeMap<PartitionId, Offset>,
+}
+
+impl Run {
+    fn run(mut self) -> Result<(), StoreError> {
+        let mut sync_at: Option<Instant> = None;
+        let mut held: Option<WriteSet> = None;
+        loop {
+            let first = match (held.take(), sync_at) {
+                (Some(set), _) => Some(set),
+                (None, Some(at)) => match self.queue.recv_deadline(at) {
+                    Ok(set) => Some(set),
+                    Err(flume::RecvTimeoutError::Timeout) => None,
+                    Err(flume::RecvTimeoutError::Disconnected) => break,
+                },
+                (None, None) => match self.queue.recv() {
+                    Ok(set) => Some(set),
+                    Err(flume::RecvError::Disconnected) => break,
+                },
+            };
+            if let Some(first) = first {
+                let group = self.gather(first, &mut held);
+                self.commit(group);
+            }
+            match sync_at {
+                Some(at) if Instant::now() >= at => {
+                    sync_at = None;
+                    // Reported as news; the partitions of this shard stop, the thread answers what is queued.
+                    let _ = self.sync();
+                }
+                None if !self.unsynced.is_empty() => sync_at = Some(Instant::now() + PERSIST_INTERVAL),
+                _ => {}
+            }
+        }
+        self.sync()
+    }
+
+    /// What else is queued and fits into one batch. A set that does not fit is held for the next.
+    fn gather(&self, first: WriteSet, held: &mut Option<WriteSet>) -> Vec<WriteSet> {
+        let (mut rows, mut bytes) = (first.rows.len(), first.load.bytes);
+        let mut group = vec![first];
+        while let Ok(next) = self.queue.try_recv() {
+            rows += next.rows.len();
+            bytes += next.load.bytes;
+            if rows > MAX_BATCH_ROWS || bytes > MAX_BATCH_BYTES {
+                *held = Some(next);
+                break;
+            }
+            group.push(next);
+        }
+        group
+    }
+
+    fn commit(&mut self, group: Vec<WriteSet>) {
+        let mut accepted = Vec::with_capacity(group.len());
+        for set in group {
+            let known = self.broken.as_ref().or_else(|| self.failed.get(&set.partition)).cloned();
+            match known {
+                Some(reason) => self.report(News::Failed { set, reason }),
+                None => match self.ask(WriterStep::Commit(set.partition)) {
+                    Ok(()) => accepted.push(set),
+                    Err(error) => self.fail(set, &error),
+                },
+            }
+        }
+        if accepted.is_empty() {
+            return;
+        }
+        if let Err(error) = self.batch(&accepted).commit() {
+            for set in accepted {
+                self.fail(set, &error);
+            }
+            return;
+        }
+        for set in accepted {
+            if let Err(error) = self.ask(WriterStep::Report(set.partition)) {
+                self.fail(set, &error);
+                continue;
+            }
+            self.unsynced.insert(set.partition, set.checkpoint.next);
+            self.report(News::Committed(set));
+        }
+    }
+
+    /// One batch of several sets: of each key the newest row, of each partition the newest checkpoint.
+    fn batch(&self, group: &[WriteSet]) -> Batch {
+        let mut batch = self.store.batch();
+        let mut keys: HashSet<&[u8]> = HashSet::new();
+        let mut checkpoints: HashSet<PartitionId> = HashSet::new();
+        for set in group.iter().rev() {
+            let store = &self.partitions[&set.partition];
+            for write in &set.rows {
+                // A key belongs to one partition, so it is known by its bytes alone.
+                if group.len() == 1 || keys.insert(&write.key) {
+                    batch.row(store, &write.key, write.row.as_deref());
+                }
+            }
+            if checkpoints.insert(set.partition) {
+                batch.checkpoint(store, &set.checkpoint);
+            }
+        }
+        batch
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let synced = self.ask(WriterStep::Persist).and_then(|()| self.store.persist());
+        let durable = std::mem::take(&mut self.unsynced);
+        match &synced {
+            Ok(()) => self.report(News::Durable(durable)),
+            Err(error) => {
+                tracing::error!(%error, "the store could not be synced; its partitions stop");
+                let reason: Arc<str> = error.to_string().into();
+                self.broken = Some(Arc::clone(&reason));
+                self.report(News::Broken { reason });
+            }
+        }
+        synced
+    }
+
+    fn fail(&mut self, set: WriteSet, error: &StoreError) {
+        tracing::error!(partition = set.partition.0, %error, "a commit failed; the partition stops");
+        let reason = self.failed.entry(set.partition).or_insert_with(|| error.to_string().into());
+        let reason = Arc::clone(reason);
+        self.report(News::Failed { set, reason });
+    }
+
+    fn ask(&mut self, step: WriterStep) -> Result<(), StoreError> {
+        self.hook.as_mut().map_or(Ok(()), |hook| hook(step))
+    }
+
+    fn report(&self, news: News) {
+        // An executor that is gone needs no news.
+        let _ = self.completions.send(Completion(news));
+    }
+}
+
+impl Completion {
+    /// Whether one or all partitions stop with this news.
+    pub fn is_failure(&self) -> bool {
+        matches!(self.0, News::Failed { .. } | News::Broken { .. })
+    }
+
+    /// The partitions that became durable further, for log retention: their first offset not yet durable.
+    pub fn durable(&self) -> impl Iterator<Item = (PartitionId, Offset)> + '_ {
+        let durable = match &self.0 {
+            News::Durable(durable) => Some(durable),
+            _ => None,
+        };
+        durable.into_iter().flatten().map(|(partition, next)| (*partition, *next))
+    }
+}

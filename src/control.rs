@@ -1,0 +1,118 @@
+//! The control core's duties while the node serves: signals, the internal port, the disk, retention, the watchdog.
+//!
+//! Once a second it looks at the free space (too little refuses writes), tells the log what the stores hold durably,
+//! and checks that every core has ticked. A core that is stuck for [`STUCK_CHECKS`] checks ends the process: its
+//! partitions would stay unanswered for ever, while the service manager can start afresh.
+//!
+//! Invariants: a duty that fails is logged and tried again; none of them can stop another.
+//! Runs on: the control thread (tokio, current thread). Not here: starting and stopping services (`node`).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firescroll_io::http::Heartbeat;
+use firescroll_io::log::Log;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::internal::{self, Internal};
+use crate::progress::Progress;
+
+const DUTY: Duration = Duration::from_secs(1);
+/// A core that has not ticked for this long is reported.
+const LATE: Duration = Duration::from_secs(1);
+/// So many duties in a row with a silent core end the process. Counted rather than timed, so that a machine that was
+/// suspended does not count as stuck.
+const STUCK_CHECKS: u32 = 30;
+
+/// Serves the internal port and does the duties until SIGTERM or SIGINT; a second one ends the process at once.
+///
+/// # Errors
+/// Signals cannot be handled, or the internal port cannot be used.
+pub fn until_stopped(
+    listener: std::net::TcpListener,
+    internal: Internal,
+    heartbeats: &[Arc<Heartbeat>],
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let internal = Arc::new(internal);
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::task::spawn_local(internal::serve(listener, Arc::clone(&internal)));
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            () = duties(&internal, heartbeats) => "the end of all duties",
+        };
+        let sleep = internal.config.shutdown.sleep;
+        tracing::info!("{name}: stopping; a second signal ends the process at once");
+        internal.progress.stop();
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            () = duties(&internal, heartbeats) => {}
+            _ = terminate.recv() => std::process::exit(130),
+            _ = interrupt.recv() => std::process::exit(130),
+        }
+        Ok(())
+    })
+    // The runtime's end leaves the signals to nobody: from here on, the default action would not apply either, so
+    // that the rest of the stop is bounded by its own deadlines.
+}
+
+async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>]) {
+    let mut stuck = vec![0; heartbeats.len()];
+    let mut ticks = tokio::time::interval(DUTY);
+    loop {
+        ticks.tick().await;
+        let storage = &internal.config.storage;
+        watch_disk(&storage.db_path, storage.disk_reserve_bytes, &internal.progress);
+        release(internal.log.as_ref(), &internal.progress);
+        watch_cores(heartbeats, &mut stuck);
+    }
+}
+
+fn watch_disk(path: &Path, reserve: u64, progress: &Progress) {
+    let free = match rustix::fs::statvfs(path) {
+        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+        Err(error) => {
+            tracing::warn!("cannot read the free space of {}: {error}", path.display());
+            return;
+        }
+    };
+    let starved = (free < reserve).then_some(free);
+    if starved.is_some() != progress.starved().is_some() {
+        match starved {
+            Some(free) => tracing::error!(
+                "{} has {free} bytes left, DISK_RESERVE_MB keeps {reserve}: writes are refused, reads go on",
+                path.display()
+            ),
+            None => tracing::info!("{} has {free} bytes again: writes are accepted", path.display()),
+        }
+    }
+    progress.set_starved(starved);
+}
+
+fn release(log: &dyn Log, progress: &Progress) {
+    let durable: Vec<(u32, u64)> =
+        progress.partitions().map(|partition| (partition.0, progress.durable(partition).0)).collect();
+    log.release(&durable);
+}
+
+fn watch_cores(heartbeats: &[Arc<Heartbeat>], stuck: &mut [u32]) {
+    for (core, (heartbeat, stuck)) in heartbeats.iter().zip(stuck).enumerate() {
+        if heartbeat.age() < LATE {
+            *stuck = 0;
+            continue;
+        }
+        *stuck += 1;
+        tracing::warn!("core {core} has not ticked for {} ms", heartbeat.age().as_millis());
+        if *stuck >= STUCK_CHECKS {
+            tracing::error!("core {core} is stuck; ending the process so that it is started afresh");
+            std::process::abort();
+        }
+    }
+}

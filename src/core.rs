@@ -1,0 +1,510 @@
+//! All that lives on one serving core: listener, partitions, peers, and the tasks between them.
+//!
+//! Tasks of a core: the HTTP server (one task a connection); `apply`, which feeds deliveries of the log to the owner;
+//! `completions`, which tells the owner what its writer thread has committed; one inbox for each other core, which
+//! answers its questions; `commands` of the control core; the tick.
+//!
+//! Invariants: everything here belongs to this core, so that a lookup or an apply is one uninterrupted step and
+//! readers never see half a batch; nobody keeps a borrow across an await; whatever takes longer than a slice pauses.
+//! Runs on: its own pinned glommio executor. Not here: what requests mean (`api`), who starts it (`node`).
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use firescroll_io::http::{
+    BodyBudget, Clock, ConnectionCounters, Heartbeat, HttpLimits, HttpListener, Stop, serve, start_tick,
+};
+use firescroll_io::log::Log;
+use firescroll_shard::{
+    Closing, Completion, LogEntry, Offset, Owner, PartitionId, PartitionStatus, PreparedOwner,
+};
+use futures_channel::oneshot;
+use futures_lite::future::or;
+use glommio::timer::Timer;
+use glommio::{LocalExecutorBuilder, Placement};
+use http::StatusCode;
+use hyper::service::service_fn;
+
+use crate::api;
+use crate::api::offload::Offload;
+use crate::api::read;
+use crate::api::request::Parser;
+use crate::bell::Bell;
+use crate::error::ApiError;
+use crate::export::{self, Rows};
+use crate::ingest::Delivery;
+use crate::keys::KeyList;
+use crate::metrics::{Metrics, Operation, PartitionOperation};
+use crate::peers::{Answer, Awaited, Envelope, Inbox, Mesh, Peers, Question};
+use crate::progress::Progress;
+use crate::route::{Routes, ShardId};
+
+/// Mutations applied before others on the core get a turn: some 100 µs.
+const APPLY_SLICE: usize = 32;
+/// Listings that may be open on a core: each holds a snapshot of its store.
+const MAX_STREAMS: usize = 256;
+/// Bytes of large request bodies that a core holds at a time.
+const BODY_BUDGET: usize = 256 << 20;
+
+/// What the API needs to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `MAX_BODY_BYTES`.
+    pub max_body_bytes: usize,
+    /// `BODY_TIMEOUT_MS`.
+    pub body_deadline: Duration,
+    /// `MAX_RESPONSE_BYTES`.
+    pub max_response_bytes: usize,
+    /// `MAX_REQUESTS`.
+    pub max_requests: usize,
+    /// `LOG_ACK_TIMEOUT_MS`.
+    pub log_ack_timeout: Duration,
+    /// `HTTP_GZIP`.
+    pub gzip: bool,
+    /// `HTTP_CORS`.
+    pub cors: bool,
+}
+
+/// One serving core's state; the tasks of the core share it.
+pub struct Core {
+    /// Its number.
+    pub id: ShardId,
+    /// Who owns what.
+    pub routes: Routes,
+    /// Its partitions.
+    pub owner: RefCell<Owner>,
+    /// The other cores.
+    pub peers: Peers,
+    /// Where writes go.
+    pub log: Arc<dyn Log>,
+    /// What every thread may see of the partitions.
+    pub progress: Arc<Progress>,
+    /// Parses small bodies.
+    pub parser: RefCell<Parser>,
+    /// Parses large ones.
+    pub offload: Offload,
+    /// What it has measured.
+    pub metrics: RefCell<Metrics>,
+    /// The configuration.
+    pub settings: Settings,
+    /// The bytes of large bodies under way.
+    pub body_budget: BodyBudget,
+    /// A list of keys to use again.
+    pub spare_keys: Cell<KeyList>,
+    /// The size that the next answer of a get will probably have.
+    pub answer_hint: Cell<usize>,
+    requests: Cell<usize>,
+    streams: Cell<usize>,
+    waiters: Cell<usize>,
+    /// Rings when mutations have been applied and somebody waits for that.
+    applied: Bell,
+    /// Rings when the writer has committed something.
+    committed: Bell,
+}
+
+/// What the control core asks of a core.
+pub enum Command {
+    /// Its measurements and the state of its partitions.
+    Report(oneshot::Sender<Report>),
+    /// All records of a partition, as lines of JSON or as a hash.
+    Export(PartitionId, Rows),
+    /// Stop accepting; finish what is in flight within the time; then end.
+    Stop(Duration),
+}
+
+/// A core's answer to [`Command::Report`].
+pub struct Report {
+    /// The core.
+    pub shard: ShardId,
+    /// Histograms and counters.
+    pub metrics: Metrics,
+    /// Its partitions.
+    pub partitions: Vec<PartitionStatus>,
+    /// Connections: open, accepted, shed, cut (head, idle, write), accept errors.
+    pub connections: [(&'static str, u64); 7],
+    /// The longest time between two ticks since the last report.
+    pub longest_stall: Duration,
+    /// Requests in flight.
+    pub requests: usize,
+    /// Listings open.
+    pub streams: usize,
+}
+
+/// What a core is started with.
+pub struct CoreSetup {
+    /// Its number.
+    pub id: ShardId,
+    /// Its CPU.
+    pub cpu: usize,
+    /// Who owns what.
+    pub routes: Routes,
+    /// Its store, opened by a background thread (whose CPUs the store's workers and the writer inherit).
+    pub prepared: PreparedOwner,
+    /// The partitions it owns.
+    pub owned: Vec<PartitionId>,
+    /// Where writes go.
+    pub log: Arc<dyn Log>,
+    /// What every thread may see.
+    pub progress: Arc<Progress>,
+    /// Parses large bodies.
+    pub offload: Offload,
+    /// The configuration.
+    pub settings: Settings,
+    /// Limits of its listener.
+    pub limits: HttpLimits,
+    /// Where it listens, with all others.
+    pub address: SocketAddr,
+    /// The mesh of cores; none if this is the only one.
+    pub mesh: Option<Mesh>,
+    /// Mutations to apply.
+    pub deliveries: flume::Receiver<Delivery>,
+    /// What the control core asks.
+    pub commands: flume::Receiver<Command>,
+    /// Sign of life for the watchdog.
+    pub heartbeat: Arc<Heartbeat>,
+    /// Told the owned partitions' next offsets once the core is about to serve, or why it cannot.
+    pub started: flume::Sender<Result<Vec<(PartitionId, Offset)>, String>>,
+    /// Told when the listener has closed and no request is in flight.
+    pub drained: flume::Sender<ShardId>,
+}
+
+/// Starts a core on its thread; the thread ends after [`Command::Stop`] and the end of the deliveries.
+///
+/// # Errors
+/// The runtime cannot be made: no io_uring, too little locked memory, a CPU that is not there.
+pub fn start(setup: CoreSetup) -> Result<glommio::ExecutorJoinHandle<()>, String> {
+    LocalExecutorBuilder::new(Placement::Fixed(setup.cpu))
+        .name(&format!("shard-{}", setup.id))
+        // Sockets need no registered buffers.
+        .io_memory(64 << 10)
+        .preempt_timer(Duration::from_micros(500))
+        .spawn(move || run(setup))
+        .map_err(|error| {
+            format!(
+                "cannot start the io_uring runtime: {error}. It needs a kernel with io_uring that this process may use \
+                 (container profiles often forbid it) and 512 KiB of locked memory a core (ulimit -l, LimitMEMLOCK)"
+            )
+        })
+}
+
+async fn run(setup: CoreSetup) {
+    let started = setup.started.clone();
+    if let Err(error) = serve_until_stopped(setup).await {
+        // The node's main thread waits for this and ends the process.
+        let _ = started.send(Err(error));
+    }
+}
+
+async fn serve_until_stopped(setup: CoreSetup) -> Result<(), String> {
+    let CoreSetup { id, routes, prepared, owned, log, progress, offload, settings, .. } = setup;
+    let clock = start_tick(setup.heartbeat);
+    let (owner, completions) = prepared.start();
+    let (peers, inboxes) = Peers::join(setup.mesh, id, routes.shards.get()).await?;
+    let listener = HttpListener::bind(setup.address, HttpLimits::BACKLOG)
+        .map_err(|error| format!("cannot listen on {}: {error} (API_ADDR, API_PORT)", setup.address))?;
+    let mut nexts = Vec::with_capacity(owned.len());
+    for partition in &owned {
+        let next = owner.next(*partition).map_err(|error| error.to_string())?;
+        progress.set_applied(*partition, next);
+        progress.set_durable(*partition, next);
+        nexts.push((*partition, next));
+    }
+    let core = Rc::new(Core {
+        id,
+        routes,
+        owner: RefCell::new(owner),
+        peers,
+        parser: RefCell::new(Parser::new(routes.partitions, log.max_message_bytes())),
+        log,
+        progress,
+        offload,
+        metrics: RefCell::default(),
+        settings,
+        body_budget: BodyBudget::new(BODY_BUDGET),
+        spare_keys: Cell::default(),
+        answer_hint: Cell::new(512),
+        requests: Cell::new(0),
+        streams: Cell::new(0),
+        waiters: Cell::new(0),
+        applied: Bell::default(),
+        committed: Bell::default(),
+    });
+    let introduced = Rc::new(Bell::default());
+    for inbox in inboxes {
+        glommio::spawn_local(answer_peer(Rc::clone(&core), inbox, Rc::clone(&introduced))).detach();
+    }
+    while !core.peers.complete() {
+        introduced.rung().await;
+    }
+    let counters = Rc::new(ConnectionCounters::default());
+    let stop = Stop::default();
+    glommio::spawn_local(take_completions(Rc::clone(&core), completions)).detach();
+    let applying = glommio::spawn_local(apply(Rc::clone(&core), setup.deliveries));
+    glommio::spawn_local(take_commands(
+        Rc::clone(&core),
+        setup.commands,
+        stop.clone(),
+        Rc::clone(&counters),
+        clock,
+    ))
+    .detach();
+    let _ = setup.started.send(Ok(nexts));
+    let api = Rc::clone(&core);
+    let service = service_fn(move |request| api::handle(Rc::clone(&api), request));
+    serve(listener, setup.limits, service, stop, counters).await;
+    // Nobody listens any more if the node has given up waiting.
+    let _ = setup.drained.send(id);
+    applying.await;
+    core.close();
+    Ok(())
+}
+
+/// A request that has been let in; leaves when dropped.
+pub struct Admitted<'a>(&'a Cell<usize>);
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// A listing that streams; leaves when dropped.
+pub struct OpenStream(Rc<Core>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+impl Core {
+    /// Lets a request in, or sheds it.
+    ///
+    /// # Errors
+    /// `MAX_REQUESTS` are in flight on this core.
+    pub fn admit(&self) -> Result<Admitted<'_>, ApiError> {
+        let requests = self.requests.get();
+        if requests >= self.settings.max_requests {
+            self.metrics.borrow_mut().shed += 1;
+            return Err(ApiError::Overloaded(format!(
+                "{requests} requests are in flight on this core; try again"
+            )));
+        }
+        self.requests.set(requests + 1);
+        Ok(Admitted(&self.requests))
+    }
+
+    /// Registers a listing that goes on after its first page.
+    ///
+    /// # Errors
+    /// Too many are open.
+    pub fn open_stream(self: &Rc<Self>) -> Result<OpenStream, ApiError> {
+        if self.streams.get() >= MAX_STREAMS {
+            return Err(ApiError::Overloaded(format!(
+                "{MAX_STREAMS} listings are open on this core; try again"
+            )));
+        }
+        self.streams.set(self.streams.get() + 1);
+        Ok(OpenStream(Rc::clone(self)))
+    }
+
+    /// Counts an answer.
+    pub fn record(&self, operation: Option<Operation>, status: StatusCode, took: Duration) {
+        let mut metrics = self.metrics.borrow_mut();
+        if let Some(operation) = operation {
+            metrics.http(operation, took);
+        }
+        if let Some(count) = metrics.answers.get_mut(usize::from(status.as_u16() / 100).wrapping_sub(1)) {
+            *count += 1;
+        }
+    }
+
+    /// Gives all other tasks of the core a turn. A timer, because the runtime looks at sockets and other cores only
+    /// when a task really waits.
+    pub async fn pause(&self) {
+        glommio::timer::sleep(Duration::from_micros(1)).await;
+    }
+
+    /// Waits until this core has applied the given positions of its partitions.
+    ///
+    /// # Errors
+    /// They did not come in time.
+    pub async fn wait_for(&self, awaited: &Awaited) -> Result<(), ApiError> {
+        if self.has(awaited) {
+            return Ok(());
+        }
+        self.waiters.set(self.waiters.get() + 1);
+        let come = async {
+            while !self.has(awaited) {
+                self.applied.rung().await;
+            }
+            true
+        };
+        let late = async {
+            Timer::new(awaited.wait).await;
+            false
+        };
+        let came = or(come, late).await;
+        self.waiters.set(self.waiters.get() - 1);
+        if came {
+            return Ok(());
+        }
+        let missing = awaited.positions.iter().filter(|p| self.progress.applied(p.partition) <= p.offset);
+        Err(ApiError::Unavailable {
+            detail: format!(
+                "the position in FireScroll-Session was not applied within {} ms (FireScroll-Wait-Ms)",
+                awaited.wait.as_millis()
+            ),
+            partitions: missing.map(|position| position.partition).collect(),
+        })
+    }
+
+    fn has(&self, awaited: &Awaited) -> bool {
+        awaited.positions.iter().all(|position| self.progress.applied(position.partition) > position.offset)
+    }
+
+    /// Applies a few mutations of one partition, in one step.
+    fn apply(&self, partition: PartitionId, entries: &[LogEntry]) {
+        let before = Instant::now();
+        let mut owner = self.owner.borrow_mut();
+        if owner.apply(partition, entries).is_err() {
+            // A failed store takes no more mutations; the log keeps them for the restart.
+            self.progress.poison(partition);
+            return;
+        }
+        if let Ok(next) = owner.next(partition) {
+            self.progress.set_applied(partition, next);
+        }
+        let each = before.elapsed() / u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX);
+        self.metrics.borrow_mut().partition(PartitionOperation::Apply, each);
+        if self.waiters.get() > 0 {
+            self.applied.ring();
+        }
+    }
+
+    fn complete(&self, completion: Completion) {
+        for (partition, next) in completion.durable() {
+            self.progress.set_durable(partition, next);
+        }
+        let failed = completion.is_failure();
+        let mut owner = self.owner.borrow_mut();
+        owner.complete(completion);
+        if failed {
+            for status in owner.status().iter().filter(|status| status.poisoned.is_some()) {
+                self.progress.poison(status.partition);
+            }
+        }
+        drop(owner);
+        self.committed.ring();
+    }
+
+    fn close(&self) {
+        let closing = self.owner.borrow_mut().close();
+        if let Some(Err(error)) = closing.map(Closing::finish) {
+            tracing::error!(
+                "shard {}: the store did not close cleanly: {error}; the log has what it lacks",
+                self.id
+            );
+        }
+    }
+}
+
+/// Feeds deliveries to the owner until there are no more, with pauses, and never faster than the writer commits.
+async fn apply(core: Rc<Core>, deliveries: flume::Receiver<Delivery>) {
+    while let Ok(delivery) = deliveries.recv_async().await {
+        for (partition, entries) in delivery {
+            for slice in entries.chunks(APPLY_SLICE) {
+                while core.owner.borrow().backlog_full() {
+                    core.committed.rung().await;
+                }
+                core.apply(partition, slice);
+                if slice.len() == APPLY_SLICE {
+                    core.pause().await;
+                }
+            }
+        }
+    }
+}
+
+async fn take_completions(core: Rc<Core>, completions: flume::Receiver<Completion>) {
+    while let Ok(completion) = completions.recv_async().await {
+        core.complete(completion);
+        for completion in completions.drain() {
+            core.complete(completion);
+        }
+    }
+}
+
+async fn answer_peer(core: Rc<Core>, (place, inbox): Inbox, introduced: Rc<Bell>) {
+    while let Some(envelope) = inbox.recv().await {
+        match envelope {
+            Envelope::Hello(shard) => {
+                core.peers.introduce(shard, place);
+                introduced.ring();
+            }
+            Envelope::Answer(number, answer) => core.peers.deliver(number, answer),
+            // Its own task: a question that waits, or a full ring, must not hold up what comes behind it.
+            Envelope::Question(number, question) => {
+                let core = Rc::clone(&core);
+                glommio::spawn_local(async move {
+                    let answer = match question {
+                        Question::Get(keys, awaited) => Answer::Get(read::find(&core, &keys, &awaited).await),
+                        Question::One(keys, awaited) => {
+                            Answer::One(read::find_one(&core, &keys, &awaited).await)
+                        }
+                        Question::List(request, awaited) => {
+                            Answer::List(read::first_page(&core, request, &awaited).await)
+                        }
+                    };
+                    core.peers.answer(place, number, answer).await;
+                })
+                .detach();
+            }
+        }
+    }
+}
+
+async fn take_commands(
+    core: Rc<Core>,
+    commands: flume::Receiver<Command>,
+    stop: Stop,
+    counters: Rc<ConnectionCounters>,
+    clock: Clock,
+) {
+    while let Ok(command) = commands.recv_async().await {
+        match command {
+            Command::Report(to) => {
+                let report = Report {
+                    shard: core.id,
+                    metrics: core.metrics.borrow().clone(),
+                    partitions: core.owner.borrow().status(),
+                    connections: connection_counts(&counters),
+                    longest_stall: clock.take_worst_gap(),
+                    requests: core.requests.get(),
+                    streams: core.streams.get(),
+                };
+                // The scrape may have been given up.
+                let _ = to.send(report);
+            }
+            Command::Export(partition, rows) => {
+                glommio::spawn_local(export::run(Rc::clone(&core), partition, rows)).detach();
+            }
+            Command::Stop(deadline) => stop.trigger(deadline),
+        }
+    }
+}
+
+fn connection_counts(counters: &ConnectionCounters) -> [(&'static str, u64); 7] {
+    [
+        ("open", counters.open.get()),
+        ("accepted", counters.accepted.get()),
+        ("shed", counters.shed.get()),
+        ("cut_head", counters.cut_head.get()),
+        ("cut_idle", counters.cut_idle.get()),
+        ("cut_write", counters.cut_write.get()),
+        ("accept_errors", counters.accept_errors.get()),
+    ]
+}

@@ -1,0 +1,363 @@
+//! Wires a node together, in the order in which its parts depend on each other, and takes it apart again.
+//!
+//! Start: directory → log → stores (moved if `SHARDS` has changed) → cores → ingest. Nothing listens before the
+//! stores are open; `/ready` turns when the log has been caught up with. Stop: `/ready` turns, `SHUTDOWN_SLEEP_SEC`,
+//! listeners close, requests in flight end, ingest ends, stores close, the log closes.
+//!
+//! Invariants: what fails at start is said in one line and leaves nothing half made; input stops before what it needs.
+//! Runs on: the main thread, which becomes the control core's. Not here: what the parts do.
+
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use firescroll_io::http::{Heartbeat, HttpLimits};
+use firescroll_io::log::{EmbeddedLog, EmbeddedOptions, Log, LogError};
+use firescroll_shard::{
+    Offset, Owner, OwnerOptions, PartitionId, PreparedOwner, ReshardStep, Store, StoreError, StoreOptions,
+    reshard, shard_path,
+};
+
+use crate::api::offload::Offload;
+use crate::api::request::Parser;
+use crate::config::Config;
+use crate::control;
+use crate::core::{self, Command, CoreSetup, Settings};
+use crate::cpu::pin;
+use crate::ingest::{DELIVERIES, Delivery, Ingest};
+use crate::internal::Internal;
+use crate::layout::{Layout, LayoutError};
+use crate::peers;
+use crate::progress::Progress;
+use crate::route::{Routes, ShardId};
+
+/// Mutations of one core that may be applied and not yet committed: they are copied when a listing starts.
+const BACKLOG_MUTATIONS: usize = 8192;
+/// Their bytes.
+const BACKLOG_BYTES: usize = 32 << 20;
+
+/// Why a node did not start, or did not stop cleanly.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// `DB_PATH` cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The log cannot be opened or read.
+    #[error("the log: {0}")]
+    Log(#[from] LogError),
+    /// A store cannot be opened or moved.
+    #[error("a store: {0}")]
+    Store(#[from] StoreError),
+    /// A port is taken, or an address is not this machine's.
+    #[error("cannot listen on {address}: {source} ({variable})")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The variables that say so.
+        variable: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A thread or a runtime cannot be had.
+    #[error("{0}")]
+    System(String),
+}
+
+/// Runs a node until it is told to stop. Exit code 0 after a clean stop, 1 with a line in the log otherwise.
+#[must_use]
+pub fn run(config: Config) -> ExitCode {
+    match serve(config) {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(mut config: Config) -> Result<(), NodeError> {
+    let started = Instant::now();
+    let partitions = config.cluster.partitions;
+    let layout = Layout::open(&config.storage.db_path, &config.cluster.namespace, partitions.get())?;
+    let (api, internal_listener) = listeners(&mut config)?;
+    let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(&layout.log(), log_options(&config))?);
+    let progress = Arc::new(Progress::new(partitions.get()));
+    for partition in progress.partitions() {
+        progress.set_target(partition, Offset(log.end(partition.0)));
+    }
+    let shards = u32::try_from(config.cores.shards().get()).ok().and_then(NonZeroU32::new);
+    let shards = shards.ok_or_else(|| NodeError::System("SHARDS does not fit".into()))?;
+    let routes = Routes { partitions, shards };
+    let prepared = open_stores(&config, &layout, routes)?;
+    let node = Node::start(&config, routes, api, Arc::clone(&log), Arc::clone(&progress), prepared)?;
+    let ingest = Ingest::start(
+        log.as_ref(),
+        &node.nexts.iter().map(|(partition, next)| (partition.0, next.0)).collect::<Vec<_>>(),
+        node.routes,
+        node.deliveries.clone(),
+        Arc::clone(&progress),
+        pin_control(&config),
+    )?;
+    banner(&config, started.elapsed());
+    let internal = Internal {
+        config: config.clone(),
+        routes: node.routes,
+        cores: node.commands.clone(),
+        log: Arc::clone(&log),
+        progress,
+        started,
+    };
+    pin_control(&config)();
+    let stopped = control::until_stopped(internal_listener, internal, &node.heartbeats);
+    node.stop(ingest, log.as_ref(), config.shutdown.timeout);
+    drop(layout);
+    stopped.map_err(|error| NodeError::System(format!("the control core: {error}")))
+}
+
+/// The addresses with their real ports. Several listeners may share a port in one process (SO_REUSEPORT), and another
+/// process of the same user could join them; binding once without sharing finds that out.
+fn listeners(config: &mut Config) -> Result<(SocketAddr, TcpListener), NodeError> {
+    let bind = |address: SocketAddr, variable| {
+        let listener = TcpListener::bind(address);
+        listener.map_err(|source| NodeError::Listen { address, variable, source })
+    };
+    let actual = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
+    let internal = bind(config.http.internal, "INTERNAL_ADDR, INTERNAL_PORT")?;
+    config.http.internal = actual(&internal, config.http.internal);
+    config.http.api = actual(&bind(config.http.api, "API_ADDR, API_PORT")?, config.http.api);
+    Ok((config.http.api, internal))
+}
+
+fn log_options(config: &Config) -> EmbeddedOptions {
+    EmbeddedOptions {
+        max_message_bytes: config.storage.max_message_bytes,
+        retention: config.storage.log_retention,
+        ..EmbeddedOptions::new(config.cluster.partitions.get())
+    }
+}
+
+/// CPUs for what must not disturb the cores: those that serve nothing, or all if every one serves.
+fn background_cpus(config: &Config) -> Vec<usize> {
+    let cores = &config.cores;
+    let free: Vec<usize> =
+        cores.allowed.iter().copied().filter(|cpu| !cores.shard_cpus.contains(cpu)).collect();
+    if free.is_empty() { cores.allowed.clone() } else { free }
+}
+
+fn pin_control(config: &Config) -> impl FnOnce() + Send + 'static {
+    let cpus = config.cores.control_cpu.map_or_else(|| background_cpus(config), |cpu| vec![cpu]);
+    move || pin(&cpus)
+}
+
+/// Moves partitions to where the present `SHARDS` wants them and opens all stores, on threads that run on background
+/// CPUs: a store's own workers inherit that.
+fn open_stores(config: &Config, layout: &Layout, routes: Routes) -> Result<Vec<PreparedOwner>, NodeError> {
+    let shards = routes.shards.get();
+    let options =
+        StoreOptions { cache_bytes: config.storage.store_cache_bytes as u64, ..StoreOptions::default() };
+    let cpus = background_cpus(config);
+    let root = layout.stores();
+    let open = |shard| -> Result<PreparedOwner, StoreError> {
+        let store = Store::open(&shard_path(root, shard), &options)?;
+        Owner::prepare(store, owner_options(config), &owned(routes, ShardId(shard)), None)
+    };
+    let opened: Result<Vec<PreparedOwner>, StoreError> = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            pin(&cpus);
+            let report = reshard(root, routes.partitions, routes.shards, &options, &mut progress_of_move)?;
+            if report.moved_partitions > 0 {
+                tracing::info!(
+                    "{} partitions with {} records moved between stores for SHARDS={shards}",
+                    report.moved_partitions,
+                    report.moved_records
+                );
+            }
+            let opening: Vec<_> = (0..shards).map(|shard| scope.spawn(move || open(shard))).collect();
+            opening.into_iter().map(|opened| opened.join().expect("a panic ends the process")).collect()
+        });
+        opening.join().expect("a panic ends the process")
+    });
+    opened.map_err(NodeError::from)
+}
+
+fn progress_of_move(step: ReshardStep) -> Result<(), StoreError> {
+    if let ReshardStep::Load(partition) = step {
+        tracing::info!("moving partition {partition} to the store of its new shard");
+    }
+    Ok(())
+}
+
+/// The partitions of one core.
+fn owned(routes: Routes, shard: ShardId) -> Vec<PartitionId> {
+    (0..routes.partitions.get())
+        .map(PartitionId)
+        .filter(|partition| routes.owner(*partition) == shard)
+        .collect()
+}
+
+/// The running cores.
+struct Node {
+    routes: Routes,
+    threads: Vec<glommio::ExecutorJoinHandle<()>>,
+    commands: Vec<flume::Sender<Command>>,
+    deliveries: Vec<flume::Sender<Delivery>>,
+    heartbeats: Vec<Arc<Heartbeat>>,
+    drained: flume::Receiver<ShardId>,
+    /// The first offset that each partition has not applied.
+    nexts: Vec<(PartitionId, Offset)>,
+}
+
+impl Node {
+    fn start(
+        config: &Config,
+        routes: Routes,
+        api: SocketAddr,
+        log: Arc<dyn Log>,
+        progress: Arc<Progress>,
+        prepared: Vec<PreparedOwner>,
+    ) -> Result<Self, NodeError> {
+        let shards = routes.shards;
+        let (max, partitions) = (log.max_message_bytes(), routes.partitions);
+        let offload = Offload::start(move || Parser::new(partitions, max))
+            .map_err(|error| NodeError::System(format!("cannot start a thread: {error}")))?;
+        let mesh = (shards.get() > 1).then(|| peers::mesh(shards.get()));
+        let (started, starts) = flume::unbounded();
+        let (drains, drained) = flume::unbounded();
+        let mut node = Self {
+            routes,
+            threads: Vec::new(),
+            commands: Vec::new(),
+            deliveries: Vec::new(),
+            heartbeats: Vec::new(),
+            drained,
+            nexts: Vec::new(),
+        };
+        for (number, prepared) in (0..).zip(prepared) {
+            let (commands, commands_in) = flume::bounded(64);
+            let (deliveries, deliveries_in) = flume::bounded(DELIVERIES);
+            let heartbeat = Heartbeat::new();
+            let setup = CoreSetup {
+                id: ShardId(number),
+                cpu: config.cores.shard_cpus[number as usize],
+                routes,
+                prepared,
+                owned: owned(routes, ShardId(number)),
+                log: Arc::clone(&log),
+                progress: Arc::clone(&progress),
+                offload: offload.clone(),
+                settings: settings(config),
+                limits: http_limits(config),
+                address: api,
+                mesh: mesh.clone(),
+                deliveries: deliveries_in,
+                commands: commands_in,
+                heartbeat: Arc::clone(&heartbeat),
+                started: started.clone(),
+                drained: drains.clone(),
+            };
+            node.threads.push(core::start(setup).map_err(NodeError::System)?);
+            node.commands.push(commands);
+            node.deliveries.push(deliveries);
+            node.heartbeats.push(heartbeat);
+        }
+        drop(started);
+        for _ in 0..shards.get() {
+            match starts.recv() {
+                Ok(Ok(nexts)) => node.nexts.extend(nexts),
+                Ok(Err(error)) => return Err(NodeError::System(error)),
+                Err(_) => return Err(NodeError::System("a core ended while it started".into())),
+            }
+        }
+        Ok(node)
+    }
+
+    /// Stops input first: requests, then mutations; then the stores close, and the log.
+    fn stop(self, ingest: Ingest, log: &dyn Log, timeout: Duration) {
+        for core in &self.commands {
+            // A core whose queue is full is still told: this waits for room.
+            let _ = core.send(Command::Stop(timeout));
+        }
+        // The cores cut what is open at the deadline; a little later all have drained unless one is stuck.
+        let deadline = Instant::now() + timeout + Duration::from_secs(2);
+        for _ in &self.threads {
+            if self.drained.recv_deadline(deadline).is_err() {
+                tracing::warn!(
+                    "a core still has connections after SHUTDOWN_TIMEOUT_SEC; going on without it"
+                );
+                break;
+            }
+        }
+        ingest.stop();
+        drop(self.deliveries);
+        drop(self.commands);
+        for (number, thread) in self.threads.into_iter().enumerate() {
+            if let Err(error) = thread.join() {
+                tracing::error!("core {number} ended with an error: {error}");
+            }
+        }
+        log.close();
+    }
+}
+
+fn owner_options(config: &Config) -> OwnerOptions {
+    OwnerOptions {
+        partitions: config.cluster.partitions,
+        cache_bytes: config.storage.cache_bytes,
+        max_backlog_mutations: BACKLOG_MUTATIONS,
+        max_backlog_bytes: BACKLOG_BYTES,
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        max_body_bytes: config.http.max_body_bytes,
+        body_deadline: config.http.body_timeout,
+        max_response_bytes: config.http.max_response_bytes,
+        max_requests: config.http.max_requests,
+        log_ack_timeout: config.storage.log_ack_timeout,
+        gzip: config.http.gzip,
+        cors: config.http.cors,
+    }
+}
+
+fn http_limits(config: &Config) -> HttpLimits {
+    HttpLimits {
+        max_connections: config.http.connections_per_shard(config.cores.shards()),
+        head_deadline: config.http.head_timeout,
+        idle_deadline: config.http.idle_timeout,
+        write_deadline: config.http.write_timeout,
+        ..HttpLimits::default()
+    }
+}
+
+/// What the node serves, where, on which CPUs, and a line to try.
+fn banner(config: &Config, took: Duration) {
+    let Config { cluster, cores, http, storage, .. } = config;
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    tracing::info!(
+        "namespace {} ({} partitions), embedded log and stores in {}, ready after {} ms",
+        cluster.namespace,
+        cluster.partitions,
+        storage.db_path.display(),
+        took.as_millis()
+    );
+    let control = cores.control_cpu.map_or_else(|| "unpinned".to_owned(), |cpu| format!("on CPU {cpu}"));
+    tracing::info!("{} shards on CPUs {:?}, control core {control}", cores.shards(), cores.shard_cpus);
+    tracing::info!("internal port http://{}: /metrics, /status", http.internal);
+    let mut api = http.api;
+    if api.ip().is_unspecified() {
+        api.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    tracing::info!("serving http://{}", http.api);
+    tracing::info!(
+        "try: curl -i http://{api}/records/hello/world -X PUT --json '{{\"greeting\":\"hi\"}}' && \
+         curl http://{api}/records/hello/world"
+    );
+}
