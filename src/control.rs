@@ -25,14 +25,16 @@ const LATE: Duration = Duration::from_secs(1);
 /// suspended does not count as stuck.
 const STUCK_CHECKS: u32 = 30;
 
-/// Serves the internal port and does the duties until SIGTERM or SIGINT; a second one ends the process at once.
+/// Serves the internal port and does the duties until SIGTERM or SIGINT, then sees `stop` through on a thread of its
+/// own. A second signal ends the process at once: nothing acknowledged is lost by that, the log has it.
 ///
 /// # Errors
-/// Signals cannot be handled, or the internal port cannot be used.
+/// Signals cannot be handled, the internal port cannot be used, or a thread cannot be had.
 pub fn until_stopped(
     listener: std::net::TcpListener,
     internal: Internal,
     heartbeats: &[Arc<Heartbeat>],
+    stop: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let internal = Arc::new(internal);
@@ -51,16 +53,25 @@ pub fn until_stopped(
         let sleep = internal.config.shutdown.sleep;
         tracing::info!("{name}: stopping; a second signal ends the process at once");
         internal.progress.stop();
+        let (done, stopped) = tokio::sync::oneshot::channel();
+        let stopping = async {
+            tokio::select! {
+                () = tokio::time::sleep(sleep) => {}
+                () = duties(&internal, heartbeats) => {}
+            }
+            std::thread::Builder::new().name("stop".into()).spawn(move || {
+                stop();
+                let _ = done.send(());
+            })?;
+            let _ = stopped.await;
+            Ok(())
+        };
         tokio::select! {
-            () = tokio::time::sleep(sleep) => {}
-            () = duties(&internal, heartbeats) => {}
+            stopped = stopping => stopped,
             _ = terminate.recv() => std::process::exit(130),
             _ = interrupt.recv() => std::process::exit(130),
         }
-        Ok(())
     })
-    // The runtime's end leaves the signals to nobody: from here on, the default action would not apply either, so
-    // that the rest of the stop is bounded by its own deadlines.
 }
 
 async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>]) {

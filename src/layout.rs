@@ -3,6 +3,7 @@
 //! ```text
 //! DB_PATH/LOCK        locked while a node runs; holds its process id
 //! DB_PATH/node.json   namespace and partition count, written once
+//! DB_PATH/layout      how many shards the stores were left with (`firescroll_shard::reshard`)
 //! DB_PATH/log/        the embedded log
 //! DB_PATH/shard-000/  the store of shard 0, …
 //! ```

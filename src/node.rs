@@ -113,8 +113,10 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
         started,
     };
     pin_control(&config)();
-    let stopped = control::until_stopped(internal_listener, internal, &node.heartbeats);
-    node.stop(ingest, log.as_ref(), config.shutdown.timeout);
+    let heartbeats = node.heartbeats.clone();
+    let timeout = config.shutdown.timeout;
+    let stop = move || node.stop(ingest, log.as_ref(), timeout);
+    let stopped = control::until_stopped(internal_listener, internal, &heartbeats, stop);
     drop(layout);
     stopped.map_err(|error| NodeError::System(format!("the control core: {error}")))
 }

@@ -317,7 +317,11 @@ fn answers_are_compressed_for_clients_that_ask() {
             assert!(packed.body.len() < plain.body.len() / 2);
         }
         for coding in ["identity", "br", "gzip;q=0"] {
-            assert_eq!(send(method, path, Some(coding), body).header("content-encoding"), None, "{path} {coding}");
+            assert_eq!(
+                send(method, path, Some(coding), body).header("content-encoding"),
+                None,
+                "{path} {coding}"
+            );
         }
     }
     // Too short to be worth it.

@@ -185,7 +185,7 @@ const CONDITIONS: [(&str, &[&str]); 30] = [
     ("contains(list, 'x')", &["list"]),
     ("data.a == null", &["null"]),
     ("data.a == true", &["true"]),
-    ("!missing.a == `1`", &["missing"]),
+    ("!(missing.a == `1`)", &["missing"]),
     ("like(data.a, 'x')", &["like"]),
     ("contains(data.a)", &["contains"]),
     // The classic slip.

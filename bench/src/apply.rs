@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use clap::Args;
-use firescroll_shard::key::{Offset, PartitionId, encode_key, partition_of};
-use firescroll_shard::mutation::encode_put;
-use firescroll_shard::owner::{Completion, LogEntry, Owner, OwnerOptions};
-use firescroll_shard::store::{Store, StoreOptions};
+use firescroll_shard::{
+    Completion, LogEntry, Offset, Owner, OwnerOptions, PartitionId, Store, StoreOptions, encode_key,
+    encode_put, partition_of,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::cpu;
@@ -27,6 +27,9 @@ use crate::error::{BenchError, Result, Tried};
 use crate::picker::{Distribution, Picker};
 use crate::summary::{self, Summary, latencies};
 
+/// What a serving core lets its writer fall behind.
+const BACKLOG_MUTATIONS: usize = 8192;
+const BACKLOG_BYTES: usize = 32 << 20;
 const LOG_TIME_MS: i64 = 1_767_323_045_678;
 
 /// What `apply` is told.
@@ -132,11 +135,11 @@ pub(crate) fn run(options: &ApplyOptions) -> Result<ApplyReport> {
     let hot = options.mutations.min(10_000);
     engine.gets("warm-up", set, hot, options.gets.min(hot * 4))?;
     let mut gets = vec![engine.gets("cached", set, hot, options.gets)?];
-    engine.close();
+    engine.close()?;
     // With next to no record cache every get goes to the store.
     let mut engine = Engine::open(scratch.path(), options, &all, 1 << 10)?;
     gets.push(engine.gets("uncached", set, set.records, options.gets)?);
-    engine.close();
+    engine.close()?;
     cpu::pin_to(&all)?;
     Ok(ApplyReport { applies, gets })
 }
@@ -196,10 +199,14 @@ impl Engine {
     fn open(directory: &Path, options: &ApplyOptions, all: &[usize], cache_bytes: usize) -> Result<Self> {
         let background: Vec<usize> = all.iter().copied().filter(|&cpu| cpu != options.cpu).collect();
         cpu::pin_to(if background.is_empty() { all } else { &background })?;
-        let store = Store::open(&directory.join("store"), StoreOptions::default()).map_err(engine)?;
+        let store = Store::open(&directory.join("store"), &StoreOptions::default()).map_err(engine)?;
         let owned: Vec<PartitionId> = (0..options.partitions.get()).map(PartitionId).collect();
-        let owner_options =
-            OwnerOptions { partitions: options.partitions, cache_bytes, ..OwnerOptions::default() };
+        let owner_options = OwnerOptions {
+            partitions: options.partitions,
+            cache_bytes,
+            max_backlog_mutations: BACKLOG_MUTATIONS,
+            max_backlog_bytes: BACKLOG_BYTES,
+        };
         let (owner, completions) = Owner::new(store, owner_options, &owned).map_err(engine)?;
         let next =
             owned.iter().map(|&partition| owner.next(partition).map_err(engine)).collect::<Result<_>>()?;
@@ -262,14 +269,13 @@ impl Engine {
     fn settle(&mut self, streams: &[Stream]) -> Result<()> {
         for stream in streams {
             let partition = stream.partition;
-            while self.owner.committed(partition).map_err(engine)?
-                < self.owner.next(partition).map_err(engine)?
-            {
+            let next = self.owner.next(partition).map_err(engine)?;
+            while self.owner.committed(partition) < Some(next) {
                 let completion = self.completions.recv();
                 self.owner
                     .complete(completion.map_err(|_| BenchError::Engine("the writer thread ended".into()))?);
             }
-            self.next[partition.0 as usize] = self.owner.next(partition).map_err(engine)?;
+            self.next[partition.0 as usize] = next;
         }
         Ok(())
     }
@@ -320,8 +326,8 @@ impl Engine {
         partition_of(pk, self.partitions)
     }
 
-    fn close(self) {
-        self.owner.close();
+    fn close(mut self) -> Result<()> {
+        self.owner.close().map_or(Ok(()), |closing| closing.finish().map_err(engine))
     }
 }
 

@@ -104,6 +104,19 @@ impl DataSet {
         out.push(b'}');
     }
 
+    /// Appends the body of a get of these records.
+    pub(crate) fn get(&self, numbers: &[u32], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"Records\":[");
+        for (place, &n) in numbers.iter().enumerate() {
+            out.extend_from_slice(if place == 0 { b"{\"pk\":\"" } else { b",{\"pk\":\"" });
+            self.pk(n, out);
+            out.extend_from_slice(b"\",\"sk\":\"");
+            self.sk(n, out);
+            out.extend_from_slice(b"\"}");
+        }
+        out.extend_from_slice(b"]}");
+    }
+
     /// Length of the answer to a get of `keys` records: what the constant responder has to send to be comparable.
     pub(crate) fn answer_bytes(&self, keys: usize) -> usize {
         let (mut pk, mut sk) = (Vec::new(), Vec::new());

@@ -1,7 +1,8 @@
-//! Puts a data set into a node and waits until all of it can be read.
+//! Puts a data set into a node and reads all of it back.
 //!
-//! Batches go over a few connections at once; the session tokens of all answers together are the position that a
-//! final read waits for. A shed batch (429, 503) is sent again: putting a record twice leaves the same data.
+//! Batches go over a few connections at once; the session tokens of all answers together are the position that the
+//! reads wait for, so a record that is missing then is a fault of the node and ends the run. A shed request (429, 503)
+//! is sent again: putting a record twice leaves the same data.
 //!
 //! **Runs on**: plain threads. **Not here**: timing; this is preparation.
 
@@ -18,13 +19,15 @@ const CONNECTIONS: usize = 4;
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_RECORDS: u32 = 1000;
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Positions named in one waiting read, so that its head stays small.
-const POSITIONS: usize = 64;
+/// Keys of one read.
+const READ_RECORDS: u32 = 500;
+/// Positions that a session token may hold here, so that a request's head stays within every server's limit.
+const POSITIONS: usize = 1024;
 
 /// The greatest offset known of each partition.
 type Positions = BTreeMap<u32, u64>;
 
-/// Puts every record of the set; returns when all are readable.
+/// Puts every record of the set; returns when all of them have been read.
 pub(crate) fn fill(target: &Target, set: DataSet) -> Result<Duration> {
     let started = Instant::now();
     let batch = (BATCH_BYTES / (set.value_bytes + 64)).clamp(1, BATCH_RECORDS as usize) as u32;
@@ -40,7 +43,7 @@ pub(crate) fn fill(target: &Target, set: DataSet) -> Result<Duration> {
             raise(&mut positions, partition, offset);
         }
     }
-    wait_readable(target, set, &positions)?;
+    read_back(target, set, &positions)?;
     Ok(started.elapsed())
 }
 
@@ -88,18 +91,23 @@ fn patiently(
     }
 }
 
-fn wait_readable(target: &Target, set: DataSet, positions: &Positions) -> Result<()> {
-    let mut client = Client::new(target.clone());
-    let mut body = b"{\"Records\":[{\"pk\":\"".to_vec();
-    set.pk(0, &mut body);
-    body.extend_from_slice(b"\",\"sk\":\"");
-    set.sk(0, &mut body);
-    body.extend_from_slice(b"\"}]}");
-    let named: Vec<String> =
+/// Reads every record, waiting for the positions, and compares it.
+fn read_back(target: &Target, set: DataSet, positions: &Positions) -> Result<()> {
+    if positions.len() > POSITIONS {
+        let count = positions.len();
+        return Err(BenchError::Usage(format!("{count} partitions: at most {POSITIONS} can be waited for")));
+    }
+    let token: Vec<String> =
         positions.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
-    for part in named.chunks(POSITIONS) {
-        let headers = format!("firescroll-session: {}\r\nfirescroll-wait-ms: 20000\r\n", part.join(","));
-        patiently(|| client.post("/records/get", &headers, &body), "wait until the data set is readable")?;
+    let headers = format!("firescroll-session: {}\r\nfirescroll-wait-ms: 20000\r\n", token.join(","));
+    let mut client = Client::new(target.clone());
+    let (mut body, mut scratch) = (Vec::new(), Vec::new());
+    for start in (0..set.records).step_by(READ_RECORDS as usize) {
+        let numbers: Vec<u32> = (start..start.saturating_add(READ_RECORDS).min(set.records)).collect();
+        body.clear();
+        set.get(&numbers, &mut body);
+        let answer = patiently(|| client.post("/records/get", &headers, &body), "read the data set back")?;
+        set.check(&numbers, &answer.body, &mut scratch)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use firescroll_shard::key::partition_of;
+use firescroll_shard::partition_of;
 use hdrhistogram::Histogram;
 
 use crate::client::{Client, Target};
@@ -102,13 +102,8 @@ fn soak(options: &SoakOptions, target: &Target, partitions: NonZeroU32) -> Resul
     let session = client.post("/records/put", "", &body)?.expect(200, "put the two records")?.session;
     let session = session.ok_or_else(|| BenchError::Answer("a put without a session token".into()))?;
 
-    let mut keys = b"{\"Records\":[".to_vec();
-    for (i, &n) in numbers.iter().enumerate() {
-        keys.extend_from_slice(if i == 0 { b"{\"pk\":\"" } else { b",{\"pk\":\"" });
-        set.pk(n, &mut keys);
-        keys.extend_from_slice(b"\",\"sk\":\"record\"}");
-    }
-    keys.extend_from_slice(b"]}");
+    let mut keys = Vec::new();
+    set.get(&numbers, &mut keys);
     let wait = format!("firescroll-session: {session}\r\nfirescroll-wait-ms: 10000\r\n");
     let first = client.post("/records/get", &wait, &keys)?.expect(200, "read the two records")?;
     set.check(&numbers, &first.body, &mut Vec::new())?;

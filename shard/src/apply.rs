@@ -1,12 +1,14 @@
 //! Apply: what a message of the log does to the rows of its partition.
 //!
 //! State is a function of the log, so everything here is pure: the only inputs are the message, the log's
-//! timestamp and the rows as they are; there is no clock, no randomness and no waiting. Every replica that applies the same
-//! messages holds the same bytes.
+//! timestamp and the rows as they are; there is no clock, no randomness and no waiting. Every replica that
+//! applies the same messages holds the same bytes.
 //!
 //! - A put keeps the creation time of the row that it replaces. A delete of an absent row applies.
-//! - In a batch, later operations see what earlier ones did; if any `if` is false or fails, nothing of it applies.
-//! - Undecodable messages and false conditions are verdicts, not errors: they are counted and the log goes on.
+//! - In a batch, later operations see what earlier ones did; if any `if` is false or fails, nothing of it
+//!   applies.
+//! - Undecodable messages and false conditions are verdicts, not errors: they are counted and the log goes
+//!   on.
 //!
 //! **Runs on** the shard's executor; the replay oracle runs the very same code.
 

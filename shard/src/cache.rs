@@ -1,8 +1,8 @@
 //! The record cache of a shard: rendered records by their encoded key, bounded in bytes.
 //!
-//! Apply keeps it exact: a put replaces a cached record in the same step that makes the put readable, a delete removes
-//! it. A hit is therefore never older than the overlay or the store. Absent records are not cached; the
-//! store's filters answer those.
+//! Apply keeps it exact: a put replaces a cached record in the same step that makes the put readable, a
+//! delete removes it. A hit is therefore never older than the overlay or the store. Absent records are not
+//! cached; the store's filters answer those.
 //!
 //! **Runs on** the shard's executor; no locks.
 
@@ -142,6 +142,17 @@ mod tests {
         cache.remove(b"a");
         assert_eq!(cache.peek(b"a"), None);
         assert_eq!(cache.lookups(), (1, 0));
+    }
+
+    #[test]
+    fn a_record_too_large_to_cache_displaces_its_predecessor() {
+        let mut cache = RecordCache::new(2000);
+        cache.insert(b"a", record(1));
+        assert!(cache.peek(b"a").is_some());
+        let data = format!("{{\"a\":\"{}\"}}", "x".repeat(5000));
+        let large = Record::render("p", "s", &Stored { meta: record(2).meta(), data: data.as_bytes() });
+        cache.insert(b"a", large);
+        assert_eq!(cache.peek(b"a"), None);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The `if` of a mutation or a listing: JMESPath, compiled and checked once, evaluated purely.
 //!
-//! A condition sees the record as `pk`, `sk`, `data`, `_created_at` and `_updated_at` (Unix ms; of an absent record
-//! `data` and both times are null) and must be boolean by construction. Checking (`check`) happens before
-//! anything is logged, so that a mistake is the client's answer and not a silent false at apply time. It also bounds
-//! what a condition can cost: text, nesting and the constructs that multiply.
+//! A condition sees the record as `pk`, `sk`, `data`, `_created_at` and `_updated_at` (Unix ms; of an absent
+//! record `data` and both times are null) and must be boolean by construction. Checking (`check`) happens
+//! before anything is logged, so that a mistake is the client's answer and not a silent false at apply time.
+//! It also bounds what a condition can cost: text, nesting and the constructs that multiply.
 //!
-//! Evaluation has two ways. Comparisons of field paths, `&&`, `||`, `!` and the string functions run directly on the
-//! parsed data (`direct`); everything else builds JMESPath's own values and interprets. Which one is taken depends
-//! on the condition and the record alone, and both agree, so all replicas decide alike. A null result is false.
+//! Evaluation has two ways. Comparisons of field paths, `&&`, `||`, `!` and the string functions run directly
+//! on the parsed data (`direct`); everything else builds JMESPath's own values and interprets. Which one is
+//! taken depends on the condition and the record alone, and both agree, so all replicas decide alike. A null
+//! result is false.
 //!
 //! **Runs on** the shard's executor; a condition never leaves its thread.
 //!

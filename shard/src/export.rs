@@ -6,14 +6,12 @@ use crate::hash::StateHash;
 use crate::key::{Offset, PartitionId, split_key};
 use crate::merge::{Merge, MergedRow};
 use crate::partition::Partition;
+use crate::quota::Quota;
 use crate::record::{Stored, render_into};
 use crate::scan::Progress;
 use crate::unavailable::Unavailable;
 use std::ops::Bound;
-use std::time::{Duration, Instant};
-
-/// The clock is looked at after so many rows.
-const ROWS_PER_CLOCK: u32 = 16;
+use std::time::Duration;
 
 /// A running export: a consistent view of the partition at the moment it began.
 pub struct Export {
@@ -56,8 +54,9 @@ impl Export {
         Ok(self.rows.next()?.map(ExportRow))
     }
 
-    /// Appends records as lines of JSON, each ended by a newline, until `max_bytes` more are in `out` (exceeded by at most
-    /// one record), the budget is used up, or the end is reached. Each call makes progress.
+    /// Appends records as lines of JSON, each ended by a newline, until `max_bytes` more are in `out`
+    /// (exceeded by at most one record), the budget is used up, or the end is reached. Each call makes
+    /// progress.
     ///
     /// # Errors
     /// [`Unavailable`] when a row cannot be read; the export cannot go on.
@@ -67,17 +66,14 @@ impl Export {
         max_bytes: usize,
         budget: Duration,
     ) -> Result<Progress, Unavailable> {
-        let full = out.len().saturating_add(max_bytes);
-        let started = Instant::now();
-        let mut rows = 0u32;
+        let mut quota = Quota::new(out.len(), max_bytes, budget);
         while let Some(row) = self.rows.next()? {
             let failed = |what: &str| Unavailable::failed(self.partition, &what);
             let (pk, sk) = split_key(row.key()).ok_or_else(|| failed("a key in the store is damaged"))?;
             let stored = Stored::decode(row.bytes()).map_err(|error| failed(&error.to_string()))?;
             render_into(pk, sk, &stored, out);
             out.push(b'\n');
-            rows += 1;
-            if out.len() >= full || (rows.is_multiple_of(ROWS_PER_CLOCK) && started.elapsed() >= budget) {
+            if quota.spent(row.bytes().len(), out.len()) {
                 return Ok(Progress::More);
             }
         }

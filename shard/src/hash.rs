@@ -1,12 +1,13 @@
-//! State hashes: equal states have equal hashes, so replicas, backups and a replay of the log can be compared.
+//! State hashes: equal states have equal hashes, so replicas, backups and a replay of the log can be
+//! compared.
 //!
 //! **Runs on** any thread; pure.
 
 use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
-/// xxh3-128 over all records of a partition in key order, the checkpoint left out. Of each record go in: length of the key
-/// (u32 LE), the key, length of the stored bytes (u32 LE), the stored bytes.
+/// xxh3-128 over all records of a partition in key order, the checkpoint left out. Of each record go in:
+/// length of the key (u32 LE), the key, length of the stored bytes (u32 LE), the stored bytes.
 #[derive(Clone)]
 pub struct StateHash {
     state: Xxh3,

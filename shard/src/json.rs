@@ -1,9 +1,9 @@
 //! The one JSON reader: request bodies and log messages alike.
 //!
-//! simd-json parses a scratch copy, because it unescapes strings in place; the pristine input is kept beside it.
-//! One pass over its structural positions then gives every value its span in the pristine input, so that a
-//! value can be taken over as the very bytes that were sent: no member reordered, no number rounded, duplicate
-//! members kept. A [`Json`] is a copyable cursor to one value of a parsed document.
+//! simd-json parses a scratch copy, because it unescapes strings in place; the pristine input is kept beside
+//! it. One pass over its structural positions then gives every value its span in the pristine input, so that
+//! a value can be taken over as the very bytes that were sent: no member reordered, no number rounded,
+//! duplicate members kept. A [`Json`] is a copyable cursor to one value of a parsed document.
 //!
 //! Nesting is limited to [`MAX_DEPTH`], and nothing here recurses. All buffers are reused between parses.
 //!
@@ -13,9 +13,11 @@
 
 mod escape;
 mod minify;
+mod value;
 
 pub use escape::escape_into;
 pub use minify::minify;
+pub use value::{Elements, Json, JsonKind, Members};
 
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, StaticNode, Tape, tape};
 
@@ -55,37 +57,6 @@ pub enum JsonError {
         /// Length of the input.
         bytes: usize,
     },
-}
-
-/// What sort of value a [`Json`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JsonKind {
-    /// `null`
-    Null,
-    /// `true` or `false`
-    Bool,
-    /// Any number
-    Number,
-    /// A string
-    String,
-    /// An array
-    Array,
-    /// An object
-    Object,
-}
-
-impl JsonKind {
-    /// The kind with its article, for messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            JsonKind::Null => "null",
-            JsonKind::Bool => "a boolean",
-            JsonKind::Number => "a number",
-            JsonKind::String => "a string",
-            JsonKind::Array => "an array",
-            JsonKind::Object => "an object",
-        }
-    }
 }
 
 /// One value of the document in progress.
@@ -146,15 +117,16 @@ impl JsonReader {
     /// [`JsonError`] when the input is not exactly one JSON value in UTF-8 without a byte order mark.
     pub fn parse<'a>(&'a mut self, input: &'a [u8]) -> Result<Json<'a>, JsonError> {
         self.fill(input)?;
-        Ok(Json { reader: self, input, at: 0 })
+        Ok(Json::root(self, input))
     }
 
-    /// Parses the document again in another spelling, or hands out the one just parsed when it is the same bytes.
+    /// Parses the document again in another spelling, or hands out the one just parsed when it is the same
+    /// bytes.
     pub(crate) fn parse_again<'a>(&'a mut self, input: &'a [u8]) -> Result<Json<'a>, JsonError> {
         if !self.compact {
             self.fill(input)?;
         }
-        Ok(Json { reader: self, input, at: 0 })
+        Ok(Json::root(self, input))
     }
 
     /// Whether the document parsed last had no white space outside strings, so that every value of it is
@@ -296,169 +268,6 @@ fn explain(error: &simd_json::Error, input: &[u8]) -> JsonError {
         _ => "syntax error",
     };
     JsonError::At { at, what }
-}
-
-/// A value of a parsed document: a cursor, copyable, valid until the reader parses again.
-#[derive(Clone, Copy)]
-pub struct Json<'a> {
-    reader: &'a JsonReader,
-    input: &'a [u8],
-    at: u32,
-}
-
-impl std::fmt::Debug for Json<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&String::from_utf8_lossy(self.raw()))
-    }
-}
-
-impl<'a> Json<'a> {
-    fn node(&self) -> &'a Node {
-        &self.reader.nodes[self.at as usize]
-    }
-
-    /// What sort of value this is.
-    pub fn kind(&self) -> JsonKind {
-        match self.node().value {
-            Value::Scalar(StaticNode::Null) => JsonKind::Null,
-            Value::Scalar(StaticNode::Bool(_)) => JsonKind::Bool,
-            Value::Scalar(_) => JsonKind::Number,
-            Value::Text { .. } => JsonKind::String,
-            Value::Array => JsonKind::Array,
-            Value::Object => JsonKind::Object,
-        }
-    }
-
-    /// Exactly the bytes of this value in the input, from its first to its last character.
-    pub fn raw(&self) -> &'a [u8] {
-        let node = self.node();
-        &self.input[node.start as usize..node.end as usize]
-    }
-
-    /// The unescaped text of a string.
-    pub fn as_str(&self) -> Option<&'a str> {
-        // The parser has checked the encoding; asking again is cheap for what is short and read once.
-        std::str::from_utf8(self.text()?).ok()
-    }
-
-    /// The unescaped bytes of a string.
-    pub(crate) fn text(&self) -> Option<&'a [u8]> {
-        match self.node().value {
-            Value::Text { at, len } => Some(&self.reader.scratch[at as usize..(at + len) as usize]),
-            _ => None,
-        }
-    }
-
-    /// A whole number that fits.
-    pub fn as_i64(&self) -> Option<i64> {
-        match self.node().value {
-            Value::Scalar(StaticNode::I64(number)) => Some(number),
-            Value::Scalar(StaticNode::U64(number)) => i64::try_from(number).ok(),
-            _ => None,
-        }
-    }
-
-    /// A whole number that is not negative and fits.
-    pub fn as_u64(&self) -> Option<u64> {
-        match self.node().value {
-            Value::Scalar(StaticNode::I64(number)) => u64::try_from(number).ok(),
-            Value::Scalar(StaticNode::U64(number)) => Some(number),
-            _ => None,
-        }
-    }
-
-    /// Any number, rounded to the nearest double where it has to be.
-    pub fn as_f64(&self) -> Option<f64> {
-        match self.node().value {
-            Value::Scalar(StaticNode::I64(number)) => Some(number as f64),
-            Value::Scalar(StaticNode::U64(number)) => Some(number as f64),
-            Value::Scalar(StaticNode::F64(number)) => Some(number),
-            _ => None,
-        }
-    }
-
-    /// A boolean.
-    pub fn as_bool(&self) -> Option<bool> {
-        match self.node().value {
-            Value::Scalar(StaticNode::Bool(value)) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// Whether this is `null`.
-    pub fn is_null(&self) -> bool {
-        matches!(self.node().value, Value::Scalar(StaticNode::Null))
-    }
-
-    /// The members of an object in the order sent, duplicates included.
-    pub fn object(&self) -> Option<Members<'a>> {
-        matches!(self.node().value, Value::Object).then(|| Members(self.inside()))
-    }
-
-    /// The elements of an array.
-    pub fn array(&self) -> Option<Elements<'a>> {
-        matches!(self.node().value, Value::Array).then(|| self.inside())
-    }
-
-    /// The member of that name, the last one where it occurs more than once.
-    pub fn get(&self, name: &str) -> Option<Json<'a>> {
-        let mut found = None;
-        for (key, value) in Members(self.object()?.0).raw_names() {
-            if key == name.as_bytes() {
-                found = Some(value);
-            }
-        }
-        found
-    }
-
-    fn inside(&self) -> Elements<'a> {
-        Elements { reader: self.reader, input: self.input, at: self.at + 1, end: self.node().next }
-    }
-}
-
-/// The elements of an array.
-#[derive(Clone)]
-pub struct Elements<'a> {
-    reader: &'a JsonReader,
-    input: &'a [u8],
-    at: u32,
-    end: u32,
-}
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = Json<'a>;
-
-    fn next(&mut self) -> Option<Json<'a>> {
-        if self.at >= self.end {
-            return None;
-        }
-        let value = Json { reader: self.reader, input: self.input, at: self.at };
-        self.at = value.node().next;
-        Some(value)
-    }
-}
-
-/// The members of an object.
-#[derive(Clone)]
-pub struct Members<'a>(Elements<'a>);
-
-impl<'a> Members<'a> {
-    /// The members with the bytes of their names, which spares checking the encoding again.
-    pub(crate) fn raw_names(mut self) -> impl Iterator<Item = (&'a [u8], Json<'a>)> {
-        std::iter::from_fn(move || {
-            let name = self.0.next()?;
-            Some((name.text()?, self.0.next()?))
-        })
-    }
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = (&'a str, Json<'a>);
-
-    fn next(&mut self) -> Option<(&'a str, Json<'a>)> {
-        let name = self.0.next()?;
-        Some((name.as_str()?, self.0.next()?))
-    }
 }
 
 #[cfg(test)]

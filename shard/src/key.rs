@@ -1,8 +1,9 @@
 //! Keys: the order-preserving encoding of (pk, sk), and the partition function.
 //!
-//! A record's key in a partition is `pk 0x00 sk`. Neither half may hold a NUL, so the encoding is unambiguous,
-//! all records of one pk are neighbours, and among them the byte order of sk is the order of the store.
-//! Keys that begin with 0x00 cannot belong to a record (a pk is never empty): the checkpoint lives there.
+//! A record's key in a partition is `pk 0x00 sk`. Neither half may hold a NUL, so the encoding is
+//! unambiguous, all records of one pk are neighbours, and among them the byte order of sk is the order of the
+//! store. Keys that begin with 0x00 cannot belong to a record (a pk is never empty): the checkpoint lives
+//! there.
 //!
 //! The partition of a pk is Kafka's: murmur2 with the sign bit masked, modulo the number of partitions. Every
 //! producer of the log, whatever its language, therefore agrees with every reader.

@@ -1,13 +1,15 @@
-//! FireScroll's shard: records, conditions, apply, and the store of one core. A synchronous library without a runtime.
+//! FireScroll's shard: records, conditions, apply, and the store of one core. A synchronous library without a
+//! runtime.
 //!
-//! The way of a mutation: `mutation` (log bytes) → `apply` (a pure decision, with `condition`) → `partition` (overlay and
-//! cache, readable from here) → `writer` (commit, on its own thread) → `store`. The way of a read: `owner` → `cache` →
-//! `overlay` → `store`; a listing goes through `merge` and `scan`. `owner` ties it together and is what an executor
-//! drives. `replay` computes the same state from the log alone, `hash` compares states, `reshard` moves partitions
-//! between stores when the number of shards changes.
+//! The way of a mutation: `mutation` (log bytes) → `apply` (a pure decision, with `condition`) → `partition`
+//! (overlay and cache, readable from here) → `writer` (commit, on its own thread) → `store`. The way of a
+//! read: `owner` → `cache` → `overlay` → `store`; a listing goes through `merge` and `scan`. `owner` ties it
+//! together and is what an executor drives. `replay` computes the same state from the log alone, `hash`
+//! compares states, `reshard` moves partitions between stores when the number of shards changes.
 //!
-//! **Architecture invariants**: state is a function of the log; only `store` knows fjall; only `writer` commits; nothing
-//! here reads a clock to decide anything; nothing here knows HTTP, the log's transport or other cores.
+//! **Architecture invariants**: state is a function of the log; only `store` knows fjall; only `writer`
+//! commits; nothing here reads a clock to decide anything; nothing here knows HTTP, the log's transport or
+//! other cores.
 
 mod apply;
 mod cache;
@@ -21,6 +23,7 @@ mod mutation;
 mod overlay;
 mod owner;
 mod partition;
+mod quota;
 mod record;
 mod replay;
 mod reshard;

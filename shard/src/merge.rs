@@ -1,7 +1,8 @@
 //! Overlay and store as one ordered view.
 //!
-//! Both halves are taken in the same step on the executor. The store's snapshot may already hold some write sets
-//! of the overlay and not others; since the overlay's row wins wherever it has one, the view is exactly what was applied.
+//! Both halves are taken in the same step on the executor. The store's snapshot may already hold some write
+//! sets of the overlay and not others; since the overlay's row wins wherever it has one, the view is exactly
+//! what was applied.
 //!
 //! **Runs on** the shard's executor; a view may be carried on while the partition changes.
 

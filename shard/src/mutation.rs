@@ -5,8 +5,8 @@
 //! "ops":[{"op":"put"|"delete","pk","sk","data","if"}, …]}`. `if` is left out when there is none, `data` of a
 //! delete too. `data` goes in as its minified raw bytes. A member `v` is a format version; absent means 1.
 //!
-//! Encoding happens where a request is admitted, decoding where the partition's owner applies. `ts_ms` tells when
-//! the writer sent it and decides nothing: the log's own timestamp does.
+//! Encoding happens where a request is admitted, decoding where the partition's owner applies. `ts_ms` tells
+//! when the writer sent it and decides nothing: the log's own timestamp does.
 //!
 //! **Runs on** any thread; pure.
 

@@ -1,8 +1,8 @@
 //! The overlay: rows of a partition that are applied but not yet committed to its store.
 //!
-//! Apply writes here first, which makes a delivery readable at once and a batch readable as a whole. The writer thread
-//! commits behind it; a row leaves when the newest write of its key is committed. Serving it meanwhile is safe because
-//! the log holds it and the checkpoint says where a restart begins.
+//! Apply writes here first, which makes a delivery readable at once and a batch readable as a whole. The
+//! writer thread commits behind it; a row leaves when the newest write of its key is committed. Serving it
+//! meanwhile is safe because the log holds it and the checkpoint says where a restart begins.
 //!
 //! **Runs on** the shard's executor.
 
@@ -57,8 +57,8 @@ impl Overlay {
         self.rows.get(key).map(|pending| &pending.row)
     }
 
-    /// Puts a row in, and into the write set `seq` under construction. Within a write set a key occurs once, because
-    /// rows of one atomic batch have no order in the store.
+    /// Puts a row in, and into the write set `seq` under construction. Within a write set a key occurs once,
+    /// because rows of one atomic batch have no order in the store.
     pub(crate) fn put(
         &mut self,
         key: &[u8],

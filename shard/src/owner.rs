@@ -1,17 +1,24 @@
 //! The owner: all partitions of one shard, and the one way to read and change them.
 //!
-//! A mutation: `apply` decides on it purely, puts the row into overlay and cache (readable from here on), and hands the
-//! write set to the writer thread; its completion comes back through the channel and `complete` drops the row
-//! from the overlay. A read: cache, overlay, store, in that order, without waiting for anybody.
+//! A mutation: `apply` decides on it purely, puts the row into overlay and cache (readable from here on), and
+//! hands the write set to the writer thread; its completion comes back through the channel and `complete`
+//! drops the row from the overlay. A read: cache, overlay, store, in that order, without waiting for anybody.
 //!
-//! Invariants: one thread; what is readable is exactly the log up to `next`; a batch appears whole. The backlog of
-//! applied but uncommitted mutations is bounded by the caller, who stops applying while `backlog_full`.
+//! Invariants: one thread; what is readable is exactly the log up to `next`; a batch appears whole. The
+//! backlog of applied but uncommitted mutations is bounded by the caller, who stops applying while
+//! `backlog_full`.
 //!
 //! **Runs on** the shard's executor. Only preparing (before) and closing (after) block.
 //!
 //! **Not here**: waiting for offsets, requests, the log.
 
-use crate::apply::{Applied, Applier, LogEntry};
+mod lifecycle;
+mod status;
+
+pub use lifecycle::{Closing, PreparedOwner};
+pub use status::{CacheStatus, PartitionStatus};
+
+use crate::apply::{Applied, Applier, LogEntry, Verdict};
 use crate::cache::RecordCache;
 use crate::export::Export;
 use crate::key::{Offset, PartitionId, partition_of, split_key};
@@ -19,9 +26,9 @@ use crate::overlay::Seq;
 use crate::partition::{Delivery, Partition};
 use crate::record::Record;
 use crate::scan::{Scan, ScanRange};
-use crate::store::{Checkpoint, Store, StoreError};
+use crate::store::{Checkpoint, StoreError};
 use crate::unavailable::Unavailable;
-use crate::writer::{Completion, Load, News, QUEUE_SETS, WriteSet, Writer, WriterHook};
+use crate::writer::{Completion, Load, News, QUEUE_SETS, WriteSet, Writer};
 use bytes::BytesMut;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -43,50 +50,6 @@ pub struct OwnerOptions {
     pub max_backlog_bytes: usize,
 }
 
-/// An owner that has done everything that blocks, ready to be sent to its executor.
-pub struct PreparedOwner {
-    options: OwnerOptions,
-    partitions: Vec<Partition>,
-    writer: Writer,
-    completions: flume::Receiver<Completion>,
-}
-
-/// How a partition stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionStatus {
-    /// Which one.
-    pub partition: PartitionId,
-    /// First offset not yet applied, that is, readable.
-    pub next: Offset,
-    /// First offset not yet in the store.
-    pub committed: Offset,
-    /// First offset not yet synced to disk.
-    pub durable: Offset,
-    /// Rows applied and not yet committed.
-    pub overlay_rows: usize,
-    /// Bytes of those.
-    pub overlay_bytes: usize,
-    /// The fates of all messages below `next`.
-    pub counts: Applied,
-    /// About how many records there are.
-    pub approximate_records: u64,
-    /// Why the partition has stopped, if it has.
-    pub poisoned: Option<Arc<str>>,
-}
-
-/// How well the record cache does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheStatus {
-    /// Records held.
-    pub records: u64,
-    /// Bytes held.
-    pub bytes: u64,
-    /// Lookups that found their record, since the start.
-    pub hits: u64,
-    /// Lookups that did not.
-    pub misses: u64,
-}
-
 /// The partitions of one shard.
 pub struct Owner {
     options: OwnerOptions,
@@ -102,42 +65,6 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Opens each owned partition, reads its checkpoint and starts the writer thread. Blocks for some milliseconds per
-    /// partition; call it on the thread whose CPU affinity the writer shall have.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the first partition that does not open.
-    pub fn prepare(
-        store: Store,
-        options: OwnerOptions,
-        owned: &[PartitionId],
-        hook: Option<WriterHook>,
-    ) -> Result<PreparedOwner, StoreError> {
-        let mut partitions = Vec::with_capacity(owned.len());
-        for partition in owned {
-            assert!(
-                partition.0 < options.partitions.get(),
-                "partition {partition} is beyond the log's partitions"
-            );
-            partitions.push(Partition::open(store.partition(*partition)?)?);
-        }
-        let stores = partitions.iter().map(|partition| (partition.id(), partition.store.clone())).collect();
-        let (writer, completions) = Writer::start(store, stores, hook)?;
-        Ok(PreparedOwner { options, partitions, writer, completions })
-    }
-
-    /// Prepares and starts on the calling thread, for tools and tests. Blocks as [`Owner::prepare`].
-    ///
-    /// # Errors
-    /// As [`Owner::prepare`].
-    pub fn new(
-        store: Store,
-        options: OwnerOptions,
-        owned: &[PartitionId],
-    ) -> Result<(Owner, flume::Receiver<Completion>), StoreError> {
-        Owner::prepare(store, options, owned, None).map(PreparedOwner::start)
-    }
-
     /// The first offset of `partition` not yet applied: everything below is readable.
     ///
     /// # Errors
@@ -173,11 +100,12 @@ impl Owner {
         Ok(record)
     }
 
-    /// Applies messages of the log, which must be in offset order. Those below `next` are skipped, gaps are fine. What
-    /// took effect is readable when this returns.
+    /// Applies messages of the log, which must be in offset order. Those below `next` are skipped, gaps are
+    /// fine. What took effect is readable when this returns.
     ///
     /// # Errors
-    /// [`Unavailable`] when the partition is not owned, has stopped, or stops now because its store cannot be read.
+    /// [`Unavailable`] when the partition is not owned, has stopped, or stops now because its store cannot be
+    /// read.
     pub fn apply(&mut self, partition: PartitionId, entries: &[LogEntry]) -> Result<Applied, Unavailable> {
         let mut total = Applied::default();
         let mut rest = entries;
@@ -219,6 +147,7 @@ impl Owner {
         };
         let (mut taken, mut mutations) = (0, 0);
         let Checkpoint { mut next, mut counts } = state.applied;
+        let before = counts;
         for entry in entries {
             if rows.set.len() >= MAX_SET_ROWS || rows.bytes >= MAX_SET_BYTES {
                 break;
@@ -231,7 +160,10 @@ impl Owner {
                 Ok(verdict) => verdict,
                 Err(error) => return Ok(Err(error)),
             };
-            if let crate::apply::Verdict::Undecodable(error) = &verdict {
+            // A flood of poison must not become a flood of log lines; the counters have them all.
+            if let Verdict::Undecodable(error) = &verdict
+                && counts.undecodable == before.undecodable
+            {
                 tracing::warn!(partition = partition.0, offset = entry.offset.0, %error, "a message was skipped");
             }
             counts.count(&verdict);
@@ -288,7 +220,8 @@ impl Owner {
             || self.writer.as_ref().is_some_and(|writer| writer.queued() >= QUEUE_SETS / 2)
     }
 
-    /// Starts a listing: a consistent view of the partition as it is now. Copies the matching part of the overlay.
+    /// Starts a listing: a consistent view of the partition as it is now. Copies the matching part of the
+    /// overlay.
     ///
     /// # Errors
     /// [`Unavailable`] when the partition is not owned or has stopped.
@@ -296,41 +229,13 @@ impl Owner {
         Ok(Scan::new(self.readable(partition)?, range))
     }
 
-    /// Starts an export of a whole partition in key order: a consistent view as it is now. Copies the overlay.
+    /// Starts an export of a whole partition in key order: a consistent view as it is now. Copies the
+    /// overlay.
     ///
     /// # Errors
     /// [`Unavailable`] when the partition is not owned or has stopped.
     pub fn export(&self, partition: PartitionId) -> Result<Export, Unavailable> {
         Ok(Export::new(self.readable(partition)?))
-    }
-
-    /// How each owned partition stands, in order.
-    pub fn status(&self) -> Vec<PartitionStatus> {
-        let status = |partition: &Partition| PartitionStatus {
-            partition: partition.id(),
-            next: partition.applied.next,
-            committed: partition.committed,
-            durable: partition.durable,
-            overlay_rows: partition.overlay.len(),
-            overlay_bytes: partition.overlay.bytes(),
-            counts: partition.applied.counts,
-            // The checkpoint is a row as well.
-            approximate_records: partition.store.approximate_rows().saturating_sub(1),
-            poisoned: partition.poisoned().cloned(),
-        };
-        self.owned().map(status).collect()
-    }
-
-    /// How well the record cache does.
-    pub fn cache_status(&self) -> CacheStatus {
-        let ((records, bytes), (hits, misses)) = (self.cache.size(), self.cache.lookups());
-        CacheStatus { records, bytes, hits, misses }
-    }
-
-    /// Takes no more mutations from here on; reads go on. What remains blocks and is done by [`Closing::finish`], on any
-    /// thread. A second call gives nothing.
-    pub fn close(&mut self) -> Option<Closing> {
-        self.writer.take().map(|writer| Closing { writer })
     }
 
     fn owned(&self) -> impl Iterator<Item = &Partition> {
@@ -363,46 +268,6 @@ impl Owner {
         self.cache.retain(|key| {
             split_key(key).is_some_and(|(pk, _)| partition_of(pk.as_bytes(), partitions) != partition)
         });
-    }
-}
-
-impl PreparedOwner {
-    /// Becomes the owner, on the executor that keeps it. Completions arrive on the channel. Does not block.
-    pub fn start(self) -> (Owner, flume::Receiver<Completion>) {
-        let PreparedOwner { options, partitions, writer, completions } = self;
-        let mut slots: Vec<Option<Box<Partition>>> = Vec::new();
-        slots.resize_with(options.partitions.get() as usize, || None);
-        for partition in partitions {
-            let place = partition.id().0 as usize;
-            slots[place] = Some(Box::new(partition));
-        }
-        let owner = Owner {
-            slots,
-            cache: RecordCache::new(options.cache_bytes),
-            applier: Applier::new(options.partitions),
-            arena: BytesMut::with_capacity(64 << 10),
-            writer: Some(writer),
-            last_seq: Seq(0),
-            backlog: Load::default(),
-            options,
-        };
-        (owner, completions)
-    }
-}
-
-/// The blocking rest of closing an owner.
-pub struct Closing {
-    writer: Writer,
-}
-
-impl Closing {
-    /// Commits what is queued and syncs. **Blocks**, usually well under a second. The store itself closes when the
-    /// owner and all scans and exports are gone.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the last sync; nothing is lost that the log does not hold.
-    pub fn finish(self) -> Result<(), StoreError> {
-        self.writer.finish()
     }
 }
 

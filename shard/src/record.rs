@@ -1,8 +1,8 @@
 //! Records: the stored bytes, and the rendered form that a get returns.
 //!
-//! Stored: version byte (1), created (i64 LE, Unix ms), updated (i64 LE, Unix ms), offset of the mutation that
-//! wrote the row (u64 LE), then the data's JSON bytes as they were sent, white space aside. The layout is a
-//! promise: every replica holds the same bytes, and state hashes are taken over them.
+//! Stored: version byte (1), created (i64 LE, Unix ms), updated (i64 LE, Unix ms), offset of the mutation
+//! that wrote the row (u64 LE), then the data's JSON bytes as they were sent, white space aside. The layout
+//! is a promise: every replica holds the same bytes, and state hashes are taken over them.
 //!
 //! Rendered: the JSON fragment `{"Pk":…,"Sk":…,"Data":…,"CreatedAt":…,"UpdatedAt":…}`. The record cache holds
 //! rendered records, so that a cached get is one copy of bytes.

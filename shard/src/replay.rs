@@ -1,4 +1,5 @@
-//! Replay: the oracle. The state of a partition computed from its log alone, by the same pure apply, into a map.
+//! Replay: the oracle. The state of a partition computed from its log alone, by the same pure apply, into a
+//! map.
 //!
 //! Whatever a store, a crash, a move or a backup did, the partition's rows must equal this.
 //!
@@ -33,7 +34,8 @@ impl Rows for Replayed {
     }
 }
 
-/// Applies the messages of one partition, in order, to nothing. `partitions` is the log's number of partitions.
+/// Applies the messages of one partition, in order, to nothing. `partitions` is the log's number of
+/// partitions.
 pub fn replay(
     entries: impl IntoIterator<Item = LogEntry>,
     partition: PartitionId,

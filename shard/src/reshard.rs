@@ -1,12 +1,12 @@
 //! Reshard: moves partitions between stores when the number of shards changes.
 //!
 //! Partition p belongs in the store of shard p mod SHARDS. The layout file says how many shards the stores
-//! were left with; when that is what is asked for, nothing else is looked at. Otherwise every store is searched, so any
-//! history of shard numbers and crashes is understood.
+//! were left with; when that is what is asked for, nothing else is looked at. Otherwise every store is
+//! searched, so any history of shard numbers and crashes is understood.
 //!
-//! A copy of a partition counts as complete when it has a checkpoint, which is written last and synced before the
-//! source goes. Of several complete copies the one that has come furthest is kept. Every step can be repeated, so a
-//! crash at any of them loses nothing: the next start carries on.
+//! A copy of a partition counts as complete when it has a checkpoint, which is written last and synced before
+//! the source goes. Of several complete copies the one that has come furthest is kept. Every step can be
+//! repeated, so a crash at any of them loses nothing: the next start carries on.
 //!
 //! **Runs on** a background thread at start, before any owner; blocks.
 //!
@@ -58,12 +58,12 @@ pub struct ReshardReport {
 /// Asked before each step.
 pub type ReshardHook<'a> = &'a mut dyn FnMut(ReshardStep) -> Result<(), StoreError>;
 
-/// Brings the stores below `root` into the layout for `shards`. Creates `root` when it is not there. **Blocks** for as
-/// long as copying takes; costs one small read when the layout is right already.
+/// Brings the stores below `root` into the layout for `shards`. Creates `root` when it is not there.
+/// **Blocks** for as long as copying takes; costs one small read when the layout is right already.
 ///
 /// # Errors
-/// [`StoreError`] of a store or a file, [`StoreError::Layout`] when the stores were made for another number of
-/// partitions, and whatever `hook` returns. It may be called again after any of them.
+/// [`StoreError`] of a store or a file, [`StoreError::Layout`] when the stores were made for another number
+/// of partitions, and whatever `hook` returns. It may be called again after any of them.
 pub fn reshard(
     root: &Path,
     partitions: NonZeroU32,

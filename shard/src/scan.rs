@@ -1,7 +1,7 @@
 //! Scans: the rows of a listing, filtered and rendered into a growing response.
 //!
-//! A scan is a consistent view of its partition at the moment it began. It is filled in slices, bounded in bytes and in
-//! time, so that a listing of any length costs bounded memory and never holds up its core.
+//! A scan is a consistent view of its partition at the moment it began. It is filled in slices, bounded in
+//! bytes and in time, so that a listing of any length costs bounded memory and never holds up its core.
 //!
 //! **Runs on** the shard's executor.
 
@@ -9,14 +9,12 @@ use crate::condition::Condition;
 use crate::key::PartitionId;
 use crate::merge::{Merge, MergedRow};
 use crate::partition::Partition;
+use crate::quota::Quota;
 use crate::record::{Stored, render_into};
 use crate::unavailable::Unavailable;
 use std::ops::Bound;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// The clock is looked at after so many rows.
-const ROWS_PER_CLOCK: u32 = 16;
+use std::time::Duration;
 
 /// What to list: the records of one pk in byte order of sk.
 #[derive(Clone, Debug, Default)]
@@ -85,8 +83,9 @@ impl Scan {
         }
     }
 
-    /// Appends rendered records to `out`, with a comma before each but the very first of the scan, until `max_bytes` more
-    /// are in it (exceeded by at most one record), the budget is used up, or the scan is done. Each call makes progress.
+    /// Appends rendered records to `out`, with a comma before each but the very first of the scan, until
+    /// `max_bytes` more are in it (exceeded by at most one record), the budget is used up, or the scan is
+    /// done. Each call makes progress.
     ///
     /// # Errors
     /// [`Unavailable`] when a row cannot be read; the scan cannot go on.
@@ -96,18 +95,16 @@ impl Scan {
         max_bytes: usize,
         budget: Duration,
     ) -> Result<Progress, Unavailable> {
-        let full = out.len().saturating_add(max_bytes);
-        let started = Instant::now();
-        let mut rows = 0u32;
+        let mut quota = Quota::new(out.len(), max_bytes, budget);
         while !self.done {
             match self.rows.next()? {
                 None => self.done = true,
-                Some(row) => self.take(&row, out)?,
-            }
-            rows += 1;
-            let spent = || rows.is_multiple_of(ROWS_PER_CLOCK) && started.elapsed() >= budget;
-            if !self.done && (out.len() >= full || spent()) {
-                return Ok(Progress::More);
+                Some(row) => {
+                    self.take(&row, out)?;
+                    if !self.done && quota.spent(row.bytes().len(), out.len()) {
+                        return Ok(Progress::More);
+                    }
+                }
             }
         }
         Ok(Progress::Done)
@@ -155,7 +152,8 @@ fn key(pk: &str, sk: &str) -> Vec<u8> {
     key
 }
 
-/// The least key behind all keys that start with `prefix`. The last byte is of UTF-8 or the separator, never 0xff.
+/// The least key behind all keys that start with `prefix`. The last byte is of UTF-8 or the separator, never
+/// 0xff.
 fn successor(prefix: &[u8]) -> Vec<u8> {
     let mut next = prefix.to_vec();
     if let Some(last) = next.last_mut() {

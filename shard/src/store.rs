@@ -1,16 +1,17 @@
 //! The store of a shard: the only user of fjall.
 //!
-//! One Database per shard, one keyspace per partition (`p00017`). A partition's checkpoint (the first offset not yet
-//! applied, and counters) is a row of its own keyspace and is written in the same atomic batch as the rows that it
-//! covers: it can neither run ahead of the data nor fall behind it. Nothing is synced on commit; the log replays
-//! what a power failure takes.
+//! One Database per shard, one keyspace per partition (`p00017`). A partition's checkpoint (the first offset
+//! not yet applied, and counters) is a row of its own keyspace and is written in the same atomic batch as the
+//! rows that it covers: it can neither run ahead of the data nor fall behind it. Nothing is synced on commit;
+//! the log replays what a power failure takes.
 //!
-//! What blocks: `open`, `partition` (milliseconds each), `commit` (up to 100 ms under load, never on an executor),
-//! `persist`, `clear`, `ingest`, `drop_partition`, closing. What does not: `get`, `snapshot`, reading a range; they
-//! may touch the disk for cold blocks.
+//! What blocks: `open`, `partition` (milliseconds each), `commit` (up to 100 ms under load, never on an
+//! executor), `persist`, `clear`, `ingest`, `drop_partition`, closing. What does not: `get`, `snapshot`,
+//! reading a range; they may touch the disk for cold blocks.
 //!
-//! **Runs on** the shard's executor for reads and on its writer thread for writes. fjall's own workers inherit
-//! the CPU affinity of the thread that opens the store: open it from a thread pinned to background cores.
+//! **Runs on** the shard's executor for reads and on its writer thread for writes. fjall's own workers
+//! inherit the CPU affinity of the thread that opens the store: open it from a thread pinned to background
+//! cores.
 
 mod checkpoint;
 mod error;
@@ -29,6 +30,9 @@ use std::sync::Arc;
 
 /// fjall deadlocks with one worker and spins with two.
 const WORKER_THREADS: usize = 3;
+
+/// Keyspaces of this name hold nothing but their number.
+const GUARD: &str = "guard-";
 
 /// Sizes of a store.
 #[derive(Clone, Debug)]
@@ -101,7 +105,8 @@ impl Store {
         found
     }
 
-    /// Opens a partition's keyspace; creates it when it is not there. Blocks for some milliseconds when creating.
+    /// Opens a partition's keyspace; creates it when it is not there. Blocks for some milliseconds when
+    /// creating.
     ///
     /// # Errors
     /// [`StoreError`] with path and partition.
@@ -141,9 +146,33 @@ impl Store {
     /// [`StoreError`] with path and partition.
     pub fn drop_partition(&self, handle: PartitionStore) -> Result<(), StoreError> {
         let PartitionStore { keyspace, partition, .. } = handle;
-        self.db
-            .delete_keyspace(keyspace)
-            .map_err(|error| Place::partition(&self.path, partition).error(error))
+        let place = Place::partition(&self.path, partition);
+        self.guard(keyspace.id())
+            .and_then(|()| self.db.delete_keyspace(keyspace))
+            .map_err(|error| place.error(error))
+    }
+
+    /// Keeps the number of a keyspace that is about to go from ever being given out again.
+    ///
+    /// fjall 3.1 numbers a new keyspace after the highest that it finds at start, and counts its sequence
+    /// numbers from the rows that it finds, so both may fall back behind a dropped keyspace. A keyspace of
+    /// the same number is then hidden by the older tombstone of the dropped one, and the next start deletes
+    /// it with all its rows. An empty keyspace with a higher number than any dropped one prevents that.
+    fn guard(&self, going: u64) -> fjall::Result<()> {
+        let names = self.db.list_keyspace_names();
+        let guards: Vec<u64> =
+            names.iter().filter_map(|name| name.strip_prefix(GUARD)?.parse().ok()).collect();
+        let mut older = Vec::with_capacity(guards.len());
+        for name in &guards {
+            let guard = self.db.keyspace(&format!("{GUARD}{name}"), KeyspaceCreateOptions::default)?;
+            if guard.id() > going {
+                return Ok(());
+            }
+            older.push(guard);
+        }
+        let next = guards.iter().max().map_or(0, |last| last + 1);
+        self.db.keyspace(&format!("{GUARD}{next}"), KeyspaceCreateOptions::default)?;
+        older.into_iter().try_for_each(|guard| self.db.delete_keyspace(guard))
     }
 }
 
@@ -182,8 +211,8 @@ impl PartitionStore {
             .ok_or_else(|| self.corrupt("its checkpoint is unreadable"))
     }
 
-    /// A consistent view of the rows within `range`, the checkpoint left out. It stays valid whatever is written
-    /// meanwhile, and holds back the removal of old versions as long as it lives.
+    /// A consistent view of the rows within `range`, the checkpoint left out. It stays valid whatever is
+    /// written meanwhile, and holds back the removal of old versions as long as it lives.
     pub fn rows(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> StoredRows {
         let snapshot: Snapshot = self.db.snapshot();
         // Keys below 0x01 are no records.
@@ -249,7 +278,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Adds a row; `None` deletes. No key may be added twice for one partition: rows of a batch have no order.
+    /// Adds a row; `None` deletes. No key may be added twice for one partition: rows of a batch have no
+    /// order.
     pub fn row(&mut self, partition: &PartitionStore, key: &[u8], row: Option<&[u8]>) {
         match row {
             Some(bytes) => self.batch.insert(&partition.keyspace, key, bytes),
@@ -262,10 +292,12 @@ impl Batch {
         self.batch.insert(&partition.keyspace, CHECKPOINT_KEY, checkpoint.encode());
     }
 
-    /// Commits. **Blocks**, up to 100 ms under load. Survives the process, not a power failure, until persisted.
+    /// Commits. **Blocks**, up to 100 ms under load. Survives the process, not a power failure, until
+    /// persisted.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing of the batch is visible then, and after a failed write the store accepts no more.
+    /// [`StoreError`]; nothing of the batch is visible then, and after a failed write the store accepts no
+    /// more.
     pub fn commit(self) -> Result<(), StoreError> {
         self.batch.commit().map_err(|error| self.place.error(error))
     }
@@ -285,8 +317,8 @@ fn parse_name(name: &str) -> Option<PartitionId> {
     (keyspace_name(partition) == name).then_some(partition)
 }
 
-/// Measured for records of some hundred bytes: without compression and with restart interval 1 a get costs least, and
-/// misses are cheapest with pinned, unpartitioned filters and without `expect_point_read_hits`.
+/// Measured for records of some hundred bytes: without compression and with restart interval 1 a get costs
+/// least, and misses are cheapest with pinned, unpartitioned filters and without `expect_point_read_hits`.
 fn keyspace_options(options: &StoreOptions) -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .max_memtable_size(options.memtable_bytes)

@@ -45,8 +45,8 @@ fn two(text: &mut [u8; RFC3339_LEN], at: usize, value: u32) {
 
 /// Year, month (1–12) and day (1–31) of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
 ///
-/// Years are counted from March, so that the leap day is the last of its year, in eras of 400 years, which all
-/// have the same number of days.
+/// Years are counted from March, so that the leap day is the last of its year, in eras of 400 years, which
+/// all have the same number of days.
 fn civil(days: i64) -> (u32, u32, u32) {
     const DAYS_PER_ERA: i64 = 146_097;
     let shifted = days + 719_468;

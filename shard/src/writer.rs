@@ -1,12 +1,14 @@
 //! The writer thread of a shard: commits what apply has decided.
 //!
-//! Write sets come in through a bounded queue, in the order of their numbers. What has queued up is committed as one
-//! fjall batch (within limits), because one journal write for many small sets costs little more than one for a single
-//! set. Then a completion goes back for each set, and the executor drops the rows from its overlay. Every
+//! Write sets come in through a bounded queue, in the order of their numbers. What has queued up is committed
+//! as one fjall batch (within limits), because one journal write for many small sets costs little more than
+//! one for a single set. Then a completion goes back for each set, and the executor drops the rows from its
+//! overlay. Every
 //! [`PERSIST_INTERVAL`] with something new, the store is synced and the now durable checkpoints are reported.
 //!
-//! Invariants: sets of one partition are committed in order, and after a failed one no later one is: a checkpoint never
-//! covers a hole. A failure stays with the partitions of the batch that failed, and the thread lives on.
+//! Invariants: sets of one partition are committed in order, and after a failed one no later one is: a
+//! checkpoint never covers a hole. A failure stays with the partitions of the batch that failed, and the
+//! thread lives on.
 //!
 //! **Runs on** its own thread, which inherits the affinity of the thread that prepares the owner.
 //!
@@ -39,8 +41,8 @@ pub enum WriterStep {
     Persist,
 }
 
-/// Lets tests stop the writer at any step or fail the commits of one partition: an error is treated as if the store had
-/// given it.
+/// Lets tests stop the writer at any step or fail the commits of one partition: an error is treated as if the
+/// store had given it.
 pub type WriterHook = Box<dyn FnMut(WriterStep) -> Result<(), StoreError> + Send>;
 
 /// What apply hands over.
@@ -83,8 +85,8 @@ impl Writer {
         hook: Option<WriterHook>,
     ) -> Result<(Writer, flume::Receiver<Completion>), StoreError> {
         let (sets, queue) = flume::bounded(QUEUE_SETS);
-        // Not bounded, but never longer than the write sets in flight and one sync report for each: the thread must not
-        // wait for an executor that may be waiting for it.
+        // Not bounded, but never longer than the write sets in flight and one sync report for each: the
+        // thread must not wait for an executor that may be waiting for it.
         let (completions, receiver) = flume::unbounded();
         let path = store.path().to_owned();
         let run = Run {
@@ -165,7 +167,9 @@ impl Run {
                 _ => {}
             }
         }
-        self.sync()
+        self.sync()?;
+        // A sync that failed earlier is the news to end with.
+        if self.broken.is_some() { Err(StoreError::poisoned(self.store.path())) } else { Ok(()) }
     }
 
     /// What else is queued and fits into one batch. A set that does not fit is held for the next.

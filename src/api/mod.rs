@@ -140,6 +140,8 @@ fn segment(name: &str, text: &str) -> Result<String, ApiError> {
     }
 }
 
+/// The route's answer. Every way but the usual one is boxed: its state would otherwise be carried, and moved, with each
+/// request of every connection.
 async fn answer(core: &Rc<Core>, route: &Route, head: &Parts, body: RequestBody) -> Answer {
     match route {
         Route::Get => {
@@ -148,26 +150,27 @@ async fn answer(core: &Rc<Core>, route: &Route, head: &Parts, body: RequestBody)
             let bytes = read::get(core, session, body).await?;
             Ok(maybe_gzipped(core, head, json(Body::Full(bytes.into()))))
         }
-        Route::List => list(core, head, body).await,
-        Route::Write(kind) => {
-            let (body, _held) = match kind {
-                Write::DeleteOne(..) => (Bytes::new(), None),
-                _ => json_body(core, head, body).await.map(|(body, permit)| (body, Some(permit)))?,
-            };
-            let positions = write::write(core, kind.clone(), body).await?;
-            let mut response = Response::new(Body::Full(Bytes::from_static(b"ok")));
-            response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
-            if let Ok(token) = HeaderValue::try_from(session::token(positions)) {
-                response.headers_mut().insert(SESSION_HEADER, token);
-            }
-            Ok(response)
-        }
-        Route::ReadOne(pk, sk) => read_one(core, head, pk, sk).await,
+        Route::List => Box::pin(list(core, head, body)).await,
+        Route::Write(kind) => Box::pin(written(core, head, kind, body)).await,
+        Route::ReadOne(pk, sk) => Box::pin(read_one(core, head, pk, sk)).await,
         Route::Up => Ok(text("ok")),
         Route::Ready => ready(core),
         Route::Preflight => Ok(preflight(core, &head.headers)),
         Route::Refused(error) => Err(error.clone()),
     }
+}
+
+async fn written(core: &Core, head: &Parts, kind: &Write, body: RequestBody) -> Answer {
+    let (body, _held) = match kind {
+        Write::DeleteOne(..) => (Bytes::new(), None),
+        _ => json_body(core, head, body).await.map(|(body, permit)| (body, Some(permit)))?,
+    };
+    let positions = write::write(core, kind.clone(), body).await?;
+    let mut response = text("ok");
+    if let Ok(token) = HeaderValue::try_from(session::token(positions)) {
+        response.headers_mut().insert(SESSION_HEADER, token);
+    }
+    Ok(response)
 }
 
 /// The body, with its share of the core's memory for bodies, to be held for as long as the body is needed.

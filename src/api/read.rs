@@ -75,14 +75,12 @@ pub async fn get(core: &Rc<Core>, session: Option<Session>, body: Bytes) -> Resu
     if body.len() <= INLINE_BYTES {
         allow_partial = core.parser.borrow_mut().get(&body, &mut keys)?;
     } else {
-        (keys, allow_partial) = core
-            .offload
-            .run(move |parser| {
-                let mut keys = KeyList::default();
-                let allow_partial = parser.get(&body, &mut keys)?;
-                Ok((keys, allow_partial))
-            })
-            .await?;
+        (keys, allow_partial) = Box::pin(core.offload.run(move |parser| {
+            let mut keys = KeyList::default();
+            let allow_partial = parser.get(&body, &mut keys)?;
+            Ok((keys, allow_partial))
+        }))
+        .await?;
     }
     let mut unavailable = Vec::new();
     let mut out;
@@ -96,7 +94,7 @@ pub async fn get(core: &Rc<Core>, session: Option<Session>, body: Bytes) -> Resu
         });
         core.answer_hint.set((out.len() + 64).clamp(512, 64 * 1024));
     } else {
-        out = get_from_many(core, session, &keys, &mut unavailable).await?;
+        out = Box::pin(get_from_many(core, session, &keys, &mut unavailable)).await?;
     }
     core.spare_keys.replace(keys);
     if out.len() > core.settings.max_response_bytes {

@@ -59,6 +59,11 @@ impl Record {
         self.data.get()
     }
 
+    /// All that it says, to be compared.
+    pub(crate) fn members(&self) -> [&str; 5] {
+        [&self.pk, &self.sk, self.raw(), &self.created, &self.updated]
+    }
+
     /// Its data.
     pub(crate) fn data(&self) -> Value {
         serde_json::from_str(self.raw()).expect("data is JSON")

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use firescroll_shard::key::partition_of;
+use firescroll_shard::partition_of;
 
 /// The partition of a key among `partitions`.
 pub(crate) fn partition(pk: &str, partitions: u32) -> u32 {

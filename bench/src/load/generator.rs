@@ -51,6 +51,9 @@ pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
     generator.until(end)?;
     let took = Duration::from_nanos(generator.now() - warm);
     let used = Usage::now(plan.pid)?.since(&before);
+    if generator.requests == 0 {
+        return Err(BenchError::Patience(format!("no answer in {:?}", plan.measured)));
+    }
     let report = generator.report(took, &used);
     Ok(Measured { report, latency: generator.latency, started })
 }

@@ -8,7 +8,7 @@
 //!   wait for in a few cells, and the core's [tick](start_tick) looks them over.
 //! - Everything is bounded: connections, heads, buffered output, buffered bodies ([`BodyBudget`]).
 //! - Reads go through one scratch buffer per core, output buffers are lent, and a connection that rests for a second
-//!   gives back hyper as well: what is left of it is under 4 KiB.
+//!   gives back hyper's buffers as well: some 6 KiB of memory are left of it.
 //!
 //! **Runs on**: the executor of a serving core; nothing here is `Send` except [`HttpListener`] and [`Heartbeat`].
 //! **Not here**: TLS, routing, upgrades, HTTP/2 keep-alive pings (every waiting state has its own deadline).

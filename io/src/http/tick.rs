@@ -23,9 +23,10 @@ use glommio::timer::Timer;
 /// Time between two ticks, and so the precision of [`Clock`].
 pub const TICK: Duration = Duration::from_millis(2);
 
-/// How far ahead the guards are armed, in ticks. One is stranded along with the tick only if both were overdue at
-/// once, that is, after a stall of the thread as long as that; hence the wide steps.
-const GUARDS: [u32; 4] = [2, 8, 64, 512];
+/// Guards are armed 2, 4, 8, … ticks ahead, so many of them: up to eight seconds. Each is one more try. On a crowded
+/// machine a try fails every tenth time, because whatever delays the thread past its preemption timer goes on for a
+/// while; hence many, in ever wider steps.
+const GUARDS: u32 = 12;
 
 thread_local! {
     static CLOCK: OnceCell<Clock> = const { OnceCell::new() };
@@ -163,7 +164,7 @@ pub fn start_tick(heartbeat: Arc<Heartbeat>) -> Clock {
     assert!(fresh, "this executor has a tick already");
     let ticking = clock.clone();
     glommio::spawn_local(async move {
-        let mut guards = GUARDS.map(|ticks| Guard::new(TICK * ticks));
+        let mut guards: Vec<Guard> = (1..=GUARDS).map(|step| Guard::new(TICK * (1 << step))).collect();
         loop {
             let mut tick = Timer::new(TICK);
             poll_fn(|cx| {

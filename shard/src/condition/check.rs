@@ -1,12 +1,12 @@
 //! What a condition may be: the checks before and after parsing.
 //!
-//! JMESPath's parser, interpreter and destructor recurse, so nesting is bounded on the bare text first. On the tree
-//! the checks walk with a scope: names at root scope must be those of a record, names behind a dot, a pipe or
-//! inside a filter are relative to some value and free.
+//! JMESPath's parser, interpreter and destructor recurse, so nesting is bounded on the bare text first. On
+//! the tree the checks walk with a scope: names at root scope must be those of a record, names behind a dot,
+//! a pipe or inside a filter are relative to some value and free.
 //!
-//! The cost of a condition is bounded by (its size) × (the record's size), because what could multiply is left out:
-//! multi-selects, flattening, function references, `join`, nested `to_string`, and a list literal that
-//! is filtered again for each element of another list.
+//! The cost of a condition is bounded by (its size) × (the record's size), because what could multiply is
+//! left out: multi-selects, flattening, function references, `join`, nested `to_string`, and a list literal
+//! that is filtered again for each element of another list.
 
 use super::{ConditionError, MAX_CONDITION_BYTES, MAX_CONDITION_DEPTH};
 use jmespath::Variable;

@@ -1,11 +1,11 @@
 //! Direct evaluation of the common conditions, without building JMESPath's values.
 //!
-//! Covered: comparisons of paths (`data.a.b[0]`, `pk`, `_updated_at`, …) and scalar literals, `&&`, `||`, `!` of
-//! covered conditions, boolean literals, and `contains`, `starts_with`, `ends_with`. Where two compound
+//! Covered: comparisons of paths (`data.a.b[0]`, `pk`, `_updated_at`, …) and scalar literals, `&&`, `||`, `!`
+//! of covered conditions, boolean literals, and `contains`, `starts_with`, `ends_with`. Where two compound
 //! values would have to be compared the outcome is left to the interpreter.
 //!
-//! Semantics are JMESPath's: numbers compare as doubles by its own comparison, ordering of anything but numbers is
-//! null, values of different types are unequal, and of duplicate members the last one counts.
+//! Semantics are JMESPath's: numbers compare as doubles by its own comparison, ordering of anything but
+//! numbers is null, values of different types are unequal, and of duplicate members the last one counts.
 
 use super::{EvaluationError, number};
 use crate::json::{Json, JsonKind};

@@ -1,8 +1,8 @@
 //! Log bytes into mutations.
 //!
-//! Tolerant of what other producers do (extra members, white space, any member order, `null` for what is absent),
-//! strict about what would make replicas differ or a record unreadable. Every refusal is a pure function of
-//! the bytes, so all replicas refuse alike.
+//! Tolerant of what other producers do (extra members, white space, any member order, `null` for what is
+//! absent), strict about what would make replicas differ or a record unreadable. Every refusal is a pure
+//! function of the bytes, so all replicas refuse alike.
 
 use super::{FORMAT_VERSION, Mutation, Operation};
 use crate::json::{Json, JsonError, JsonKind, JsonReader, minify};

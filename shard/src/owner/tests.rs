@@ -2,8 +2,8 @@ use super::*;
 use crate::key::encode_key;
 use crate::mutation::{Operation, encode_batch, encode_delete, encode_put};
 use crate::scan::Progress;
-use crate::store::StoreOptions;
-use crate::writer::WriterStep;
+use crate::store::{Store, StoreOptions};
+use crate::writer::{WriterHook, WriterStep};
 use bytes::Bytes;
 use std::path::Path;
 use std::time::Duration;
@@ -377,6 +377,8 @@ fn a_failing_sync_stops_the_shard() {
     }
     assert_eq!(owner.durable(P), Some(Offset(0)));
     assert!(matches!(owner.next(P), Err(Unavailable::Poisoned { .. })));
+    let closed = owner.close().expect("not closed yet").finish();
+    assert!(matches!(closed, Err(StoreError::Poisoned { .. })));
 }
 
 #[test]
@@ -400,6 +402,21 @@ fn the_backlog_fills_and_empties() {
     settle(&mut owner, &completions, P);
     assert!(!owner.backlog_full());
     assert_eq!((owner.backlog.mutations, owner.backlog.bytes), (0, 0));
+}
+
+#[test]
+fn a_closed_owner_reads_on_and_applies_no_more() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let (mut owner, completions) = open(dir.path(), ONE, None);
+    owner.apply(P, &[put(0, "p", "a", "{}", None)]).expect("applies");
+    let closing = owner.close().expect("not closed yet");
+    assert!(owner.close().is_none());
+    closing.finish().expect("closes");
+    assert!(data(&mut owner, "p", "a").is_some());
+    assert_eq!(owner.apply(P, &[put(1, "p", "b", "{}", None)]), Err(Unavailable::NotOwned { partition: P }));
+    completions.try_iter().for_each(|completion| owner.complete(completion));
+    assert_eq!((owner.committed(P), owner.durable(P)), (Some(Offset(1)), Some(Offset(1))));
+    assert!(data(&mut owner, "p", "a").is_some());
 }
 
 #[test]

@@ -52,7 +52,8 @@ pub enum StoreError {
         /// The system's answer.
         source: io::Error,
     },
-    /// An earlier write or fsync failed, and the store accepts no more writes. Check the device, then restart.
+    /// An earlier write or fsync failed, and the store accepts no more writes. Check the device, then
+    /// restart.
     #[error(
         "{place}: an earlier write or fsync failed, no more writes are accepted; check the device and restart"
     )]
@@ -60,7 +61,8 @@ pub enum StoreError {
         /// Where.
         place: Place,
     },
-    /// Bytes on disk are damaged or of another build. Remove the store; it is rebuilt from the log or a backup.
+    /// Bytes on disk are damaged or of another build. Remove the store; it is rebuilt from the log or a
+    /// backup.
     #[error("{place}: damaged: {what}; remove it to rebuild it from the log")]
     Corrupt {
         /// Where.
@@ -68,7 +70,8 @@ pub enum StoreError {
         /// What is damaged.
         what: String,
     },
-    /// The stores were made for another configuration. Restore the number of partitions that they were made with.
+    /// The stores were made for another configuration. Restore the number of partitions that they were made
+    /// with.
     #[error("{place}: {what}")]
     Layout {
         /// Where.
@@ -90,6 +93,11 @@ impl StoreError {
     /// An error for hooks that stop a store's work at some point.
     pub fn stopped(path: &Path, what: impl Into<String>) -> StoreError {
         StoreError::Stopped { place: Place::store(path), what: what.into() }
+    }
+
+    /// The store accepts no more writes.
+    pub(crate) fn poisoned(path: &Path) -> StoreError {
+        StoreError::Poisoned { place: Place::store(path) }
     }
 
     /// The store's thread could not be started.

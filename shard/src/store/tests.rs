@@ -91,6 +91,37 @@ fn loaded_rows_survive_a_reopen_and_come_in_order() {
 }
 
 #[test]
+fn a_partition_may_go_and_come_back_any_number_of_times() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let open = || Store::open(dir.path(), &StoreOptions::default()).expect("opens");
+    let coming_and_going = || (1..4).map(PartitionId);
+    let staying = PartitionId(0);
+    for round in 1..4 {
+        let store = open();
+        commit(&store, &store.partition(staying).expect("opens"), &[("a\0x", Some("1"))], round);
+        // Never written to, so that no journal remembers their numbers.
+        let empty: Vec<PartitionStore> =
+            coming_and_going().map(|partition| store.partition(partition).expect("opens")).collect();
+        empty.into_iter().for_each(|partition| store.drop_partition(partition).expect("drops"));
+        drop(store);
+        let store = open();
+        assert_eq!(store.partitions(), [staying]);
+        for partition in coming_and_going() {
+            let partition = store.partition(partition).expect("opens");
+            commit(&store, &partition, &[("a\0x", Some("2"))], round);
+        }
+        drop(store);
+        let store = open();
+        for partition in coming_and_going() {
+            let partition = store.partition(partition).expect("opens");
+            assert_eq!(partition.checkpoint().expect("readable"), Some(checkpoint(round)), "round {round}");
+            assert_eq!(dump(&partition), pairs(&[("a\0x", "2")]));
+            store.drop_partition(partition).expect("drops");
+        }
+    }
+}
+
+#[test]
 fn errors_tell_what_to_do() {
     let dir = tempfile::tempdir().expect("a scratch directory");
     let _held = Store::open(dir.path(), &StoreOptions::default()).expect("opens");
