@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{Home, Node, Record, Shared, data, firescroll};
 
@@ -288,6 +289,34 @@ fn an_import_goes_on_after_its_node_was_killed() {
     let done = run(command(&node, &["import", "-", "--skip", &certain.to_string()]), &lines.join("\n"));
     assert_eq!(done.code, Some(0), "{done:?}");
     assert_eq!(everything(&node).len(), 20_000);
+}
+
+#[test]
+fn an_interrupted_import_says_where_to_go_on() {
+    let home = Home::start(&[]);
+    let lines: Vec<String> = (0..10_000).map(|n| line(&format!("pk-{}", n % 40), &format!("{n:05}"), n)).collect();
+    let mut import = command(&home, &["import", "-"]);
+    import.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = import.spawn().expect("the program can be started");
+    let mut stdin = child.stdin.take().expect("standard input is piped");
+    // The input stays open, so that the import would wait for more.
+    stdin.write_all((lines[..8000].join("\n") + "\n").as_bytes()).expect("the import reads");
+    let appended = || home.status()["log"]["appended_messages"].as_u64().expect("a number");
+    support::until("some lines to be in", || appended() > 1000);
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it is our child");
+    drop(stdin);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    let done = Done { code: output.status.code(), out: String::new(), err };
+    assert_eq!(done.code, Some(130), "{done:?}");
+    let certain = skip(&done);
+    let there: BTreeSet<String> = everything(&home).into_keys().map(|(_, sk)| sk).collect();
+    for n in 0..certain {
+        assert!(there.contains(&format!("{n:05}")), "line {} of {certain} is not in", n + 1);
+    }
+    let done = run(command(&home, &["import", "-", "--skip", &certain.to_string()]), &lines.join("\n"));
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(everything(&home).len(), 10_000);
 }
 
 #[test]

@@ -240,3 +240,43 @@ fn conflicting_writers_and_kills_leave_the_state_of_the_log() {
         assert_eq!(replayed(dir.path()), hashes);
     }
 }
+
+#[test]
+fn a_stop_under_load_keeps_its_acknowledgements() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let mut writers: Vec<Writer> = (0..WRITERS)
+        .map(|number| Writer { pk: format!("stopped-{number}"), acknowledged: 0, last: 0, sent: 0 })
+        .collect();
+    for round in 0..5 {
+        let mut node = Node::start(dir.path(), &SETTINGS);
+        for writer in &mut writers {
+            writer.check(&node);
+        }
+        let (tell, told) = mpsc::channel();
+        let done = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for writer in &mut writers {
+                let client = node.client().anew();
+                let (tell, done) = (tell.clone(), &done);
+                scope.spawn(move || {
+                    while writer.step(&client).is_ok() {
+                        if done.fetch_add(1, Ordering::Relaxed) + 1 == 40 + round {
+                            tell.send(()).expect("somebody waits");
+                        }
+                    }
+                });
+            }
+            told.recv_timeout(PATIENCE).expect("the node acknowledges");
+            node.ask_to_stop();
+            let ended = node.ended();
+            assert_eq!(ended.code, Some(0), "{}", ended.errors);
+        });
+    }
+    let node = Node::start(dir.path(), &SETTINGS);
+    for writer in &mut writers {
+        writer.check(&node);
+    }
+    let hashes = node.hashes();
+    node.term();
+    assert_eq!(replayed(dir.path()), hashes);
+}

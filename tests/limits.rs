@@ -174,6 +174,34 @@ fn a_long_listing_is_a_snapshot_and_takes_little_memory() {
 }
 
 #[test]
+fn listings_beyond_what_a_core_holds_open_are_shed() {
+    let home = Home::start(&[("SHARDS", "1")]);
+    let token = fill(home.client(), "many", 1);
+    home.client().one(&token, "many", "00000").expect("it was put");
+    let list = post("/records/list", r#"{"pk":"many"}"#);
+    let (mut open, mut shed) = (Vec::new(), 0);
+    for _ in 0..400 {
+        let mut wire = Wire::connect(home.api());
+        wire.send(list.as_bytes());
+        let head = wire.head();
+        if head.status == 200 {
+            open.push(wire);
+        } else {
+            assert_eq!(head.status, 429);
+            assert!(head.header("retry-after").is_some());
+            shed += 1;
+        }
+    }
+    assert!(shed > 0, "{} listings are open at once", open.len());
+    // Others are served, and short listings too.
+    assert!(home.client().one(&token, "many", "00001").is_some());
+    assert_eq!(home.client().listed(&token, &json!({"pk": "none"})), Vec::<String>::new());
+    drop(open);
+    support::until("the listings to be over", || home.status()["shards"][0]["listings_open"] == 0);
+    assert_eq!(home.client().listed(&token, &json!({"pk": "many"})).len(), MANY);
+}
+
+#[test]
 fn a_reader_that_stalls_is_cut_and_others_are_served() {
     let home = Home::start(&[("SHARDS", "1"), ("WRITE_TIMEOUT_MS", "500")]);
     let token = fill(home.client(), "stalled", 1);
@@ -348,8 +376,24 @@ fn a_disk_that_fills_up_loses_nothing_that_was_acknowledged() {
     assert_eq!(node.client().get("/up").status, 200);
     let answer = node.client().get("/records/full-0/0");
     assert!(matches!(answer.status, 200 | 503), "{}", answer.text());
-    node.kill();
+    // With room again it takes writes, or says that it does not: never an acknowledgement that comes to nothing.
     disk.grow("1g");
+    for n in 3000..3020u64 {
+        let (pk, sk) = (format!("full-{}", n % 7), n.to_string());
+        let body = json!({"records": [{"pk": &pk, "sk": &sk, "data": {"n": n}}]});
+        let answer = node.client().post("/records/put", &body.to_string());
+        if answer.status != 200 {
+            answer.refusal(503);
+            continue;
+        }
+        let keys = json!({"records": [{"pk": &pk, "sk": &sk}]}).to_string();
+        let read = node.client().post_after(&answer.token(), "/records/get", &keys);
+        if read.status != 503 {
+            assert_eq!(read.records().len(), 1, "{pk} {sk} was acknowledged and is not there");
+        }
+        acknowledged.push((pk, sk, n));
+    }
+    node.kill();
     let node = Node::start(&dir, &settings);
     for (pk, sk, n) in &acknowledged {
         let found = node.client().read_now(&[(pk, sk)]);

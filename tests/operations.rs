@@ -7,6 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::{Home, Node, Record, Wire, data, firescroll, get, partition, post};
@@ -216,6 +217,56 @@ fn a_stop_can_leave_balancers_time_to_notice() {
     assert!(node.client().anew().one(&token, "late", "s").is_some());
     let ended = node.ended();
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
+}
+
+#[test]
+fn a_second_signal_ends_the_node_at_once() {
+    // While it leaves balancers time to notice, and while it waits for requests in flight.
+    for sleep in ["50", "0"] {
+        let (mut node, dir) =
+            Home::start(&[("SHUTDOWN_SLEEP_SEC", sleep), ("SHUTDOWN_TIMEOUT_SEC", "50")]).into_parts();
+        let token = node.client().put("twice", "s", &data(1));
+        assert!(node.client().one(&token, "twice", "s").is_some());
+        let mut resting = Wire::connect(node.api());
+        assert_eq!(resting.ask(&get("/up")).status, 200);
+        let mut flying = Wire::connect(node.api());
+        flying.send(b"POST /records/put HTTP/1.1\r\nhost: node\r\ncontent-length: 100\r\n\r\n{");
+        support::until("the request to be in flight", || {
+            (0..2).any(|shard| node.metric(&format!("requests_in_flight{{shard=\"{shard}\"}}")) == 1.0)
+        });
+        node.ask_to_stop();
+        node.logged("stopping");
+        if sleep == "0" {
+            assert_eq!(resting.rest().expect("a clean end"), b"");
+        }
+        node.ask_to_stop();
+        assert!(node.ends_within(Duration::from_secs(20)), "SHUTDOWN_SLEEP_SEC={sleep}: a second signal is ignored");
+        node.ended();
+        let node = Node::start(dir.path(), &[]);
+        assert_eq!(node.client().read_now(&[("twice", "s")])[0].number("n"), 1);
+    }
+}
+
+#[test]
+fn ready_means_that_everything_acknowledged_is_there() {
+    let (mut node, dir) = Home::start(&[]).into_parts();
+    let pad = "x".repeat(100);
+    let sks: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+    for page in sks.chunks(500) {
+        node.client().put_all("caught-up", page.iter().map(|sk| (sk.as_str(), format!(r#"{{"pad":"{pad}"}}"#))));
+    }
+    for _ in 0..3 {
+        node.client().put("caught-up", "last", &data(1));
+        node.kill();
+        // Without their stores partitions begin at the beginning, which takes its time.
+        for shard in ["shard-000", "shard-001"] {
+            fs::remove_dir_all(dir.path().join(shard)).expect("each shard has a store");
+        }
+        node = Node::start(dir.path(), &[]);
+        // Ready: the first read finds all, without a token.
+        let last: Vec<(&str, &str)> = vec![("caught-up", "last"), ("caught-up", "9999")];
+        assert_eq!(node.client().read_now(&last).len(), 2);
+    }
 }
 
 #[test]

@@ -134,6 +134,28 @@ fn request_members_are_taken_in_both_spellings() {
 }
 
 #[test]
+fn names_and_paths_may_be_written_in_other_ways() {
+    let home = home();
+    let client = home.client();
+    // Escapes in names are part of JSON.
+    let put = r#"{"\u0072ecords":[{"\u0070k":"ways","\u0073k":"a","d\u0061ta":{"\u006e":1}}]}"#;
+    let token = client.post("/records/put", put).token();
+    assert_eq!(client.one(&token, "ways", "a").expect("it was put").raw(), r#"{"\u006e":1}"#);
+    let token = client.put_if("ways", "a", r#"{"n":2}"#, "data.n == `1`");
+    assert_eq!(client.one(&token, "ways", "a").expect("it was put").number("n"), 2);
+    // In a path a plus is a plus, and a query is not part of the key.
+    let headers = [("Content-Type", "application/json")];
+    let token = client.send("PUT", "/records/ways/b+c?d=e", &headers, Some(b"{}")).token();
+    assert!(client.one(&token, "ways", "b+c").is_some());
+    assert_eq!(client.get("/records/w%61ys/b%2bc?x").status, 200);
+    // The whole address instead of the path, as proxies send it; a body where none is needed.
+    let mut wire = Wire::connect(home.api());
+    let request = "GET http://node/records/ways/b+c HTTP/1.1\r\nhost: node\r\ncontent-length: 5\r\n\r\n12345";
+    assert_eq!(wire.ask(request).status, 200);
+    assert_eq!(wire.ask(&support::get("/records/ways/b+c")).status, 200);
+}
+
+#[test]
 fn a_get_answers_in_the_order_asked_and_leaves_absent_ones_out() {
     let home = home();
     let client = home.client();
@@ -434,6 +456,26 @@ fn a_position_that_does_not_come_is_a_503_that_names_its_partition() {
     }
     // Without the header nothing waits.
     assert!(home.client().post("/records/get", &get).records().is_empty());
+}
+
+#[test]
+fn a_read_waits_for_its_position_and_then_answers() {
+    // A node of its own, so that the next offset is known.
+    let home = Home::start(&[("PARTITIONS", "1")]);
+    for offset in 0..5u64 {
+        let mut wire = Wire::connect(home.api());
+        let headers = format!("firescroll-session: 0:{offset}\r\nfirescroll-wait-ms: 30000\r\n");
+        let body = r#"{"records":[{"pk":"waited","sk":"s"}]}"#;
+        wire.send(support::post_with("/records/get", &headers, body).as_bytes());
+        support::until("the read to wait", || {
+            let waiting = |shard| home.metric(&format!("requests_in_flight{{shard=\"{shard}\"}}"));
+            waiting(0) + waiting(1) == 1.0
+        });
+        assert_eq!(home.client().put("waited", "s", &data(offset)), format!("0:{offset}"));
+        let reply = wire.reply();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(reply.text().contains(&format!("\"n\":{offset}")), "{}", reply.text());
+    }
 }
 
 #[test]

@@ -474,6 +474,30 @@ fn keys_that_are_too_long_are_refused() {
 }
 
 #[test]
+fn a_refusal_is_short_whatever_was_sent() {
+    let home = home();
+    let long = "\u{1}k\"".repeat(500_000);
+    let record = |pk: &str, sk: &str| json!({"pk": pk, "sk": sk, "data": {}});
+    for (path, body) in [
+        ("/records/put", json!({"records": [record(&long, "s")]})),
+        ("/records/put", json!({"records": [record("p", &long)]})),
+        ("/records/put", json!({"records": [{"pk": &long}]})),
+        ("/records/put", json!({"records": [{"pk": "p", "sk": "s", "data": {}, "if": &long}]})),
+        ("/records/delete", json!({"records": [record(&long, "s")]})),
+        ("/records/get", json!({"records": [record(&long, "s")]})),
+        ("/records/list", json!({"pk": &long})),
+        ("/records/list", json!({"pk": "p", "limit": &long})),
+        ("/records/list", json!({"pk": "p", "if": &long})),
+        ("/records/batch", json!({"Operations": [{"op": &long, "pk": "p", "sk": "s"}]})),
+        ("/records/batch", json!({"Operations": [{"op": "delete", "pk": &long, "sk": "s"}]})),
+    ] {
+        let answer = home.client().post(path, &body.to_string());
+        answer.refusal(400);
+        assert!(answer.body.len() < 8192, "{path}: {} bytes of refusal", answer.body.len());
+    }
+}
+
+#[test]
 fn what_is_too_large_is_refused_with_413() {
     let home = Home::start(&[("MAX_BODY_BYTES", "8192"), ("MAX_MESSAGE_BYTES", "2048")]);
     let client = home.client();
@@ -497,6 +521,24 @@ fn what_is_too_large_is_refused_with_413() {
     let operation = |sk| format!(r#"{{"op":"put","pk":"large","sk":"{sk}","data":{}}}"#, big(900));
     let body = format!(r#"{{"Operations":[{},{},{}]}}"#, operation("a"), operation("b"), operation("c"));
     assert!(client.post("/records/batch", &body).refusal(413).contains("2048"));
+
+    assert_eq!(log_ends(&home), before, "something of a refused request was logged");
+
+    // However near to the limit, it is either taken or refused by name: the log counts the key as well.
+    let pk = "k".repeat(200);
+    let mut taken = 0u64;
+    for size in (1500..2000).step_by(10) {
+        let body = format!(r#"{{"records":[{{"pk":"{pk}","sk":"near the limit","data":{}}}]}}"#, big(size));
+        let answer = client.post("/records/put", &body);
+        if answer.status == 200 {
+            taken += 1;
+            continue;
+        }
+        let detail = answer.refusal(413);
+        assert!(detail.contains("[0]") && detail.contains("near the limit"), "{size}: {detail}");
+    }
+    assert!((1..50).contains(&taken), "{taken}");
+    let before = log_ends(&home);
 
     // Bodies over the limit: declared, in chunks, and only announced.
     let body = format!(r#"{{"records":[{{"pk":"large","sk":"s","data":{}}}]}}"#, big(9000));

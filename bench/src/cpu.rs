@@ -4,7 +4,9 @@
 //!
 //! **Runs on**: the calling thread. **Not here**: changing other processes.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -61,6 +63,43 @@ pub(crate) fn thread_time() -> Result<Duration> {
         .ok_or_else(|| BenchError::Usage(format!("{path} holds no time: {text:?}")))
 }
 
+/// How long some threads were ready to run and given no CPU, by the scheduler's own account.
+#[derive(Debug)]
+pub(crate) struct RunDelay {
+    threads: Vec<File>,
+}
+
+impl RunDelay {
+    /// Watches the calling thread and, of the process `pid`, the threads whose names start with `prefix`.
+    pub(crate) fn watch(pid: Option<u32>, prefix: &str) -> Result<Self> {
+        let open = |path: PathBuf| File::open(&path).tried(|| format!("open {}", path.display()));
+        // Not `/proc/thread-self`: that link is another thread's when another thread reads.
+        let own = format!("/proc/self/task/{}/schedstat", rustix::thread::gettid().as_raw_nonzero());
+        let mut threads = vec![open(own.into())?];
+        let Some(pid) = pid else { return Ok(Self { threads }) };
+        let tasks = format!("/proc/{pid}/task");
+        for task in fs::read_dir(&tasks).tried(|| format!("list {tasks}"))? {
+            let path = task.tried(|| format!("list {tasks}"))?.path();
+            if fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with(prefix)) {
+                threads.push(open(path.join("schedstat"))?);
+            }
+        }
+        Ok(Self { threads })
+    }
+
+    /// The sum over all watched threads so far.
+    pub(crate) fn total(&self) -> Duration {
+        let mut buffer = [0; 96];
+        let delays = self.threads.iter().filter_map(|thread| {
+            // A thread that has ended waits no more.
+            let length = thread.read_at(&mut buffer, 0).ok()?;
+            let text = std::str::from_utf8(&buffer[..length]).ok()?;
+            text.split_whitespace().nth(1)?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(delays.sum())
+    }
+}
+
 /// CPU time, user and system, that all threads of a process have used so far; 10 ms steps.
 pub(crate) fn process_time(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
@@ -101,6 +140,23 @@ mod tests {
             sum = std::hint::black_box(sum + 1);
         }
         assert!(process_time(pid).expect("own stat") < Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn run_delay_finds_threads_by_name() {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (name, named) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("delayed-1".into()).spawn(move || {
+            name.send(()).expect("the test waits");
+            stopped.recv()
+        });
+        named.recv().expect("the thread runs");
+        let found = RunDelay::watch(Some(std::process::id()), "delayed-").expect("own threads");
+        assert_eq!(found.threads.len(), 2);
+        let before = found.total();
+        assert!(found.total() >= before);
+        drop(stop);
+        assert!(thread.expect("spawned").join().expect("no panic").is_err());
     }
 
     #[test]

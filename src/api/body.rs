@@ -66,6 +66,8 @@ pub struct Gzip {
 
 /// How much is compressed in one go: at level 1 some 100 µs of a core.
 const GZIP_SLICE: usize = 16 * 1024;
+/// The most that is handed to the protocol at once.
+const PIECE: usize = 64 * 1024;
 /// Smaller answers are sent as they are.
 const GZIP_WORTH: u64 = 1024;
 
@@ -97,7 +99,8 @@ impl Body {
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self {
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+            // In pieces, so that over HTTP/2 a body counts as unsent for as long as the client does not take it.
+            Self::Full(bytes) => Poll::Ready(Some(Ok(bytes.split_to(bytes.len().min(PIECE))))),
             Self::Stream(listing) => listing.poll_data(context),
             Self::Gzip(gzip) => gzip.poll_data(context),
         }

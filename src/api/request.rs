@@ -23,6 +23,9 @@ use crate::keys::KeyList;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
+/// The most characters of a client's text that a refusal repeats.
+const LONGEST_SHOWN: usize = 200;
+
 /// A parsed `POST /records/list`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListRequest {
@@ -124,7 +127,7 @@ impl Parser {
                 Some("delete") => None,
                 Some(other) => {
                     return Err(
-                        place.wrong(&format!("`op` is {other:?}; accepted are \"put\" and \"delete\""))
+                        place.wrong(&format!("`op` is {}; accepted are \"put\" and \"delete\"", shown(other)))
                     );
                 }
                 None => return Err(place.wrong("`op` is missing; accepted are \"put\" and \"delete\"")),
@@ -137,9 +140,10 @@ impl Parser {
             let partition = partition_of(fields.pk.as_bytes(), *partitions);
             if partition != home {
                 return Err(ApiError::Invalid(format!(
-                    "a batch must fall in one partition: Operations[0] (pk {:?}) is in partition {home}, \
-                     Operations[{index}] (pk {:?}) is in partition {partition}",
-                    first.pk, fields.pk
+                    "a batch must fall in one partition: Operations[0] (pk {}) is in partition {home}, \
+                     Operations[{index}] (pk {}) is in partition {partition}",
+                    shown(first.pk),
+                    shown(fields.pk)
                 )));
             }
         }
@@ -154,10 +158,10 @@ impl Parser {
             .collect();
         let mut value = Vec::with_capacity(body.len() + 64);
         encode_batch(&mut value, &operations, now_ms);
-        if value.len() > *max_message_bytes {
+        let bytes = message_bytes(first.pk, &value);
+        if bytes > *max_message_bytes {
             return Err(ApiError::TooLarge(format!(
-                "the batch is a log message of {} bytes, the log takes {max_message_bytes}; send fewer operations",
-                value.len()
+                "the batch is a log message of {bytes} bytes, the log takes {max_message_bytes}; send fewer operations"
             )));
         }
         Ok(vec![Message {
@@ -198,8 +202,9 @@ impl Parser {
 
     fn one(&self, pk: &str, sk: &str, value: Vec<u8>) -> Result<Vec<Message>> {
         check_key(pk, sk).map_err(|error| ApiError::Invalid(error.to_string()))?;
-        if value.len() > self.max_message_bytes {
-            return Err(too_large("the record", value.len(), self.max_message_bytes));
+        let bytes = message_bytes(pk, &value);
+        if bytes > self.max_message_bytes {
+            return Err(too_large("the record", bytes, self.max_message_bytes));
         }
         Ok(vec![Message {
             partition: partition_of(pk.as_bytes(), self.partitions).0,
@@ -267,7 +272,7 @@ impl Parser {
                     request.limit = value.as_u64().ok_or_else(|| {
                         ApiError::Invalid(format!(
                             "`limit` must be a whole number from 0 (no limit), found {}",
-                            String::from_utf8_lossy(value.raw())
+                            shown(&String::from_utf8_lossy(value.raw()))
                         ))
                     })?;
                 }
@@ -363,9 +368,10 @@ impl<'a> Fields<'a> {
     }
 
     fn message(&self, place: Place, value: Vec<u8>, partitions: NonZeroU32, limit: usize) -> Result<Message> {
-        if value.len() > limit {
-            let what = format!("{}[{}] (pk {:?}, sk {:?})", place.list, place.index, self.pk, self.sk);
-            return Err(too_large(&what, value.len(), limit));
+        let bytes = message_bytes(self.pk, &value);
+        if bytes > limit {
+            let what = format!("{}[{}] (pk {}, sk {})", place.list, place.index, shown(self.pk), shown(self.sk));
+            return Err(too_large(&what, bytes, limit));
         }
         Ok(Message {
             partition: partition_of(self.pk.as_bytes(), partitions).0,
@@ -375,8 +381,21 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong(&self, place: Place, what: &str) -> ApiError {
-        place.wrong(&format!("(pk {:?}, sk {:?}) {what}", self.pk, self.sk))
+        place.wrong(&format!("(pk {}, sk {}) {what}", shown(self.pk), shown(self.sk)))
     }
+}
+
+/// A client's text as a refusal repeats it: in quotes, and cut where nobody would read on.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_SHOWN) {
+        Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// What the log counts against its limit: the key, which is the partition key, and the value.
+fn message_bytes(pk: &str, value: &[u8]) -> usize {
+    pk.len() + value.len()
 }
 
 fn too_large(what: &str, bytes: usize, limit: usize) -> ApiError {
@@ -397,7 +416,7 @@ fn members<'a>(root: Json<'a>, list: &'static str) -> Result<impl Iterator<Item 
     let mut found = None;
     for (name, value) in object(root)? {
         // `Records` or `records`: the first letter alone may differ.
-        if name.len() == list.len() && name[1..] == list[1..] && name[..1].eq_ignore_ascii_case(&list[..1]) {
+        if name.eq_ignore_ascii_case(list) && name.as_bytes()[1..] == list.as_bytes()[1..] {
             found = Some(value);
         }
     }
@@ -427,7 +446,7 @@ fn key_members<'a>(item: Json<'a>, place: Place) -> Result<(&'a str, &'a str)> {
     match (pk, sk) {
         (Some(pk), Some(sk)) => Ok((pk, sk)),
         (None, _) => Err(place.wrong("`pk` is missing; accepted is a string")),
-        (Some(pk), None) => Err(place.wrong(&format!("(pk {pk:?}) `sk` is missing; accepted is a string"))),
+        (Some(pk), None) => Err(place.wrong(&format!("(pk {}) `sk` is missing; accepted is a string", shown(pk)))),
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Put {
     sk: String,
     /// The data, a JSON object; - reads it from standard input
     data: String,
-    /// Apply only where this JMESPath condition holds, like data.version == `3` or data == null
+    /// Apply only where this JMESPath condition holds, like data.version == `3` or data == `null`
     #[arg(long = "if", value_name = "CONDITION")]
     condition: Option<String>,
     #[command(flatten)]

@@ -101,7 +101,7 @@ pub struct RawConfig {
     /// Memory for hot records, of each shard, in MiB; 0 turns it off [default: 64]
     #[arg(long, env = "CACHE_MB", value_name = "MIB", help_heading = "Storage")]
     pub cache_mb: Option<String>,
-    /// Memory for blocks of the store, of each shard, in MiB [default: 64]
+    /// Memory for blocks of the store, of each shard, in MiB; taken as blocks are read [default: 256]
     #[arg(long, env = "STORE_CACHE_MB", value_name = "MIB", help_heading = "Storage")]
     pub store_cache_mb: Option<String>,
     /// Serving cores, 1 to 1024. May be changed between starts: partitions move to their new shard [default: the CPUs this process may use, or as many as SHARD_CPUS lists]

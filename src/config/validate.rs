@@ -142,7 +142,7 @@ fn storage(reader: &mut Reader, raw: &RawConfig, machine: &Machine) -> Storage {
     let reserve = reader.size("DISK_RESERVE_MB", raw.disk_reserve_mb.as_ref(), 256, mebibytes.clone(), "MiB");
     let cache = reader.size("CACHE_MB", raw.cache_mb.as_ref(), 64, mebibytes.clone(), "MiB");
     let store_cache =
-        reader.size("STORE_CACHE_MB", raw.store_cache_mb.as_ref(), 64, 1..=*mebibytes.end(), "MiB");
+        reader.size("STORE_CACHE_MB", raw.store_cache_mb.as_ref(), 256, 1..=*mebibytes.end(), "MiB");
     Storage {
         db_path,
         disk_reserve_bytes: (reserve * MIB) as u64,

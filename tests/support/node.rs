@@ -98,6 +98,11 @@ impl Node {
         self.process.signal(Signal::TERM);
     }
 
+    /// Whether it ends within the time.
+    pub(crate) fn ends_within(&self, time: std::time::Duration) -> bool {
+        self.process.ends_within(time)
+    }
+
     /// Waits for its end after [`Node::ask_to_stop`].
     pub(crate) fn ended(&mut self) -> Ended {
         self.process.wait()

@@ -59,6 +59,11 @@ pub(crate) struct LoadReport {
 }
 
 impl LoadReport {
+    /// Requests for each second of CPU time that the server's process used.
+    pub(crate) fn rate_per_server_cpu(&self) -> Option<f64> {
+        self.server_cpu.filter(|&cpu| cpu > 0.0).map(|cpu| self.rate / cpu)
+    }
+
     /// What makes the figures doubtful, if anything.
     pub(crate) fn doubt(&self) -> Option<String> {
         if self.offered_rate.is_none() && self.generator_cpu > BUSY {

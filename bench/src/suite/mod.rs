@@ -1,9 +1,9 @@
 //! Every line of the speed table in one run: yardsticks, a node of its own, the engine.
 //!
 //! constant responders → node with a data set: get1 cached, get100 cached, idle connections → the same data with next
-//! to no record cache: get1 uncached → engine → the constant responders again. Server processes sit on one CPU, this
-//! program on another. The yardstick is measured before and after everything else and the mean of all is what ratios
-//! refer to; how far the two ends lie apart is printed as the run's drift.
+//! to no record cache: get1 uncached → engine. Server processes sit on one CPU, this program on another. The yardstick
+//! runs beside the node all the time and is measured right before each round of a line that refers to it: a ratio is
+//! the median of such pairs, so that a machine whose speed drifts moves both sides of it.
 //!
 //! **Invariants**: everything started here is stopped here; the table names what missed its target, and a run that
 //! could not measure a line has no table. **Not here**: PERF.md, which a person writes from it.
@@ -25,7 +25,7 @@ use crate::fill;
 use crate::idle::{IdlePlan, IdleReport};
 use crate::load::{LoadPlan, LoadReport};
 use crate::metrics::Share;
-use crate::node::{Node, NodePlan, start_constant};
+use crate::node::{Node, NodePlan, Process, start_constant};
 use crate::request::Workload;
 use crate::summary;
 
@@ -51,7 +51,7 @@ pub(crate) struct SuiteOptions {
     #[arg(long)]
     quick: bool,
     /// Times that each closed loop is measured; the median counts.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Directory for the scratch data; the system's without.
     #[arg(long)]
@@ -66,16 +66,22 @@ pub(crate) struct SuiteOptions {
 pub(crate) struct SuiteReport {
     pub(crate) quick: bool,
     pub(crate) machine: String,
-    /// The constant responder without and with reading the body; first halves before, second halves after the rest.
-    pub(crate) constant: Vec<LoadReport>,
-    pub(crate) constant_read: Vec<LoadReport>,
-    pub(crate) get1_cached: Vec<LoadReport>,
-    pub(crate) get1_uncached: Vec<LoadReport>,
+    /// The constant responder that does not read the request's body, against the one that does.
+    pub(crate) constant: Paired,
+    pub(crate) get1_cached: Paired,
+    pub(crate) get1_uncached: Paired,
     pub(crate) get100_cached: Vec<LoadReport>,
     /// Share of partition-level gets within 10 µs, while get1 cached ran.
     pub(crate) partition_gets_within_10_us: f64,
     pub(crate) idle: IdleReport,
     pub(crate) engine: ApplyReport,
+}
+
+/// A line and the yardstick, measured in turns: each pair of reports is one round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Paired {
+    pub(crate) yardstick: Vec<LoadReport>,
+    pub(crate) measured: Vec<LoadReport>,
 }
 
 /// `firescroll-bench suite`.
@@ -116,7 +122,7 @@ impl<'a> Suite<'a> {
             None => tempfile::tempdir(),
         };
         let (records, seconds, idle) =
-            if options.quick { (100_000, 1, 1_000) } else { (1_000_000, 5, 10_000) };
+            if options.quick { (100_000, 1, 1_000) } else { (1_000_000, 2, 10_000) };
         Ok(Self {
             options,
             set: DataSet::new(records, 300, Shape::Single)?,
@@ -129,8 +135,18 @@ impl<'a> Suite<'a> {
 
     fn run(&self) -> Result<SuiteReport> {
         cpu::pin(self.options.load_cpu)?;
-        let mut constant = self.constant(false)?;
-        let mut constant_read = self.constant(true)?;
+        let bytes = self.set.answer_bytes(1);
+        let start = |read| start_constant(self.scratch.path(), self.options.server_cpu, bytes, read);
+        let (unread, yardstick) = (start(false)?, start(true)?);
+        let constant = self.paired(
+            "constant, body not read",
+            &yardstick,
+            &unread.api,
+            unread.pid(),
+            Workload::Constant,
+            HOT,
+        )?;
+        unread.stop()?;
 
         let data = self.scratch.path().join("data");
         // Room for the idle connections, the default memory for everything else.
@@ -140,12 +156,15 @@ impl<'a> Suite<'a> {
         let took = fill::fill(node.api(), self.set)?;
         say(&format!("readable after {:.1} s", took.as_secs_f64()));
 
+        settle(node.pid())?;
         self.load("get1 cached, warm-up", &node, Workload::Get(1), HOT, 1)?;
         let before = Share::read(&node.metrics()?, OPERATIONS, "get", "10")?;
-        let get1_cached = self.load("get1 cached", &node, Workload::Get(1), HOT, self.rounds)?;
+        let get1 = Workload::Get(1);
+        let get1_cached = self.paired("get1 cached", &yardstick, node.api(), node.pid(), get1, HOT)?;
         let after = Share::read(&node.metrics()?, OPERATIONS, "get", "10")?;
         let get100_cached = self.load("get100 cached", &node, Workload::Get(100), HOT, self.rounds)?;
 
+        settle(node.pid())?;
         say(&format!("{} idle connections", self.idle));
         let idle = IdlePlan {
             target: node.api().clone(),
@@ -158,9 +177,11 @@ impl<'a> Suite<'a> {
         node.stop()?;
 
         let node = self.node(&data, &[("CACHE_MB", "1".to_owned())])?;
+        settle(node.pid())?;
         let get1_uncached =
-            self.load("get1 uncached", &node, Workload::Get(1), self.set.records, self.rounds)?;
+            self.paired("get1 uncached", &yardstick, node.api(), node.pid(), get1, self.set.records)?;
         node.stop()?;
+        yardstick.stop()?;
 
         say("the engine alone");
         cpu::pin_to(&[self.options.server_cpu, self.options.load_cpu])?;
@@ -175,13 +196,10 @@ impl<'a> Suite<'a> {
         })?;
         cpu::pin(self.options.load_cpu)?;
 
-        constant.extend(self.constant(false)?);
-        constant_read.extend(self.constant(true)?);
         Ok(SuiteReport {
             quick: self.options.quick,
             machine: machine(),
             constant,
-            constant_read,
             get1_cached,
             get1_uncached,
             get100_cached,
@@ -201,15 +219,26 @@ impl<'a> Suite<'a> {
         })
     }
 
-    fn constant(&self, read_body: bool) -> Result<Vec<LoadReport>> {
-        let name = if read_body { "constant, body read" } else { "constant" };
-        let bytes = self.set.answer_bytes(1);
-        let process = start_constant(self.scratch.path(), self.options.server_cpu, bytes, read_body)?;
-        let mut plan = self.plan(process.api.clone(), Workload::Constant, HOT);
-        plan.pid = Some(process.pid());
-        let reports = rounds(name, &plan, self.rounds)?;
-        process.stop()?;
-        Ok(reports)
+    /// Measures the yardstick and a target in turns.
+    fn paired(
+        &self,
+        name: &str,
+        yardstick: &Process,
+        target: &Target,
+        pid: u32,
+        workload: Workload,
+        range: u32,
+    ) -> Result<Paired> {
+        let mut constant = self.plan(yardstick.api.clone(), Workload::Constant, HOT);
+        constant.pid = Some(yardstick.pid());
+        let mut plan = self.plan(target.clone(), workload, range);
+        plan.pid = Some(pid);
+        let mut pairs = Paired { yardstick: Vec::new(), measured: Vec::new() };
+        for _ in 0..self.rounds {
+            pairs.yardstick.extend(rounds("constant, body read", &constant, 1)?);
+            pairs.measured.extend(rounds(name, &plan, 1)?);
+        }
+        Ok(pairs)
     }
 
     fn load(
@@ -243,6 +272,21 @@ fn rounds(name: &str, plan: &LoadPlan, times: usize) -> Result<Vec<LoadReport>> 
         reports.push(report);
     }
     Ok(reports)
+}
+
+/// Waits until a server process is done with what it does in the background (compaction after a load), two minutes at
+/// most: what is measured next should be requests.
+fn settle(pid: u32) -> Result<()> {
+    const LOOK: Duration = Duration::from_secs(1);
+    for _ in 0..120 {
+        let before = cpu::process_time(pid)?;
+        std::thread::sleep(LOOK);
+        if cpu::process_time(pid)?.saturating_sub(before) < LOOK / 20 {
+            return Ok(());
+        }
+    }
+    say("the server is still busy with itself after two minutes; measuring all the same");
+    Ok(())
 }
 
 /// Progress goes to stderr, so that stdout is the table alone.

@@ -45,7 +45,7 @@ fn nothing_given_is_the_documented_defaults() {
             db_path: "/var/firescroll/dbs".into(),
             disk_reserve_bytes: 256 << 20,
             cache_bytes: 64 << 20,
-            store_cache_bytes: 64 << 20,
+            store_cache_bytes: 256 << 20,
             log_retention: None,
             max_message_bytes: 1_048_576,
             log_ack_timeout: Duration::from_secs(10),
