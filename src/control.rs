@@ -1,8 +1,9 @@
 //! The control core's duties while the node serves: signals, the internal port, the disk, retention, the watchdog.
 //!
 //! Once a second it looks at the free space (too little refuses writes), tells the log what the stores hold durably,
-//! and checks that every core has ticked. A core that is stuck for [`STUCK_CHECKS`] checks ends the process: its
-//! partitions would stay unanswered for ever, while the service manager can start afresh.
+//! and checks that every core has ticked. Ten times a second it wakes cores that have not ticked for a while: one that
+//! sleeps by mistake goes on then. A core that is stuck for [`STUCK_CHECKS`] checks ends the process: its partitions
+//! would stay unanswered for ever, while the service manager can start afresh.
 //!
 //! Invariants: a duty that fails is logged and tried again; none of them can stop another.
 //! Runs on: the control thread (tokio, current thread). Not here: starting and stopping services (`node`).
@@ -15,6 +16,7 @@ use firescroll_io::http::Heartbeat;
 use firescroll_io::log::Log;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::core::Command;
 use crate::internal::{self, Internal};
 use crate::progress::Progress;
 
@@ -23,7 +25,9 @@ const DUTY: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(1);
 /// So many duties in a row with a silent core end the process. Counted rather than timed, so that a machine that was
 /// suspended does not count as stuck.
-const STUCK_CHECKS: u32 = 30;
+const STUCK_CHECKS: u32 = 15;
+/// How often cores that have not ticked are looked for, and for how long they may be silent before they are woken.
+const WAKE: Duration = Duration::from_millis(100);
 
 /// Serves the internal port and does the duties until SIGTERM or SIGINT, then sees `stop` through on a thread of its
 /// own. A second signal ends the process at once: nothing acknowledged is lost by that, the log has it.
@@ -77,12 +81,29 @@ pub fn until_stopped(
 async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>]) {
     let mut stuck = vec![0; heartbeats.len()];
     let mut ticks = tokio::time::interval(DUTY);
+    let mut wakes = tokio::time::interval(WAKE);
+    wakes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
-        let storage = &internal.config.storage;
-        watch_disk(&storage.db_path, storage.disk_reserve_bytes, &internal.progress);
-        release(internal.log.as_ref(), &internal.progress);
-        watch_cores(heartbeats, &mut stuck);
+        tokio::select! {
+            _ = ticks.tick() => {
+                let storage = &internal.config.storage;
+                watch_disk(&storage.db_path, storage.disk_reserve_bytes, &internal.progress);
+                release(internal.log.as_ref(), &internal.progress);
+                watch_cores(heartbeats, &mut stuck);
+            }
+            _ = wakes.tick() => wake_cores(heartbeats, &internal.cores),
+        }
+    }
+}
+
+/// A message from another thread ends a sleep that the runtime should not have begun (see the tick in
+/// `firescroll_io::http`); a core that is merely busy finds a message that asks for nothing.
+fn wake_cores(heartbeats: &[Arc<Heartbeat>], cores: &[flume::Sender<Command>]) {
+    for (heartbeat, core) in heartbeats.iter().zip(cores) {
+        if heartbeat.age() > WAKE {
+            // A full queue is a wake-up as well, and a core that has ended needs none.
+            let _ = core.try_send(Command::Wake);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use firescroll_io::http::{
     BodyBudget, Clock, ConnectionCounters, Heartbeat, HttpLimits, HttpListener, Stop, serve, start_tick,
@@ -27,6 +27,7 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement};
 use http::StatusCode;
 use hyper::service::service_fn;
+use quanta::Instant;
 
 use crate::api;
 use crate::api::offload::Offload;
@@ -111,6 +112,8 @@ pub enum Command {
     Report(oneshot::Sender<Report>),
     /// All records of a partition, as lines of JSON or as a hash.
     Export(PartitionId, Rows),
+    /// Nothing: the message itself ends a sleep that should not be.
+    Wake,
     /// Stop accepting; finish what is in flight within the time; then end.
     Stop(Duration),
 }
@@ -493,6 +496,7 @@ async fn take_commands(
             Command::Export(partition, rows) => {
                 glommio::spawn_local(export::run(Rc::clone(&core), partition, rows)).detach();
             }
+            Command::Wake => {}
             Command::Stop(deadline) => stop.trigger(deadline),
         }
     }

@@ -106,7 +106,9 @@ fn a_long_listing_is_whole_and_obeys_its_options() {
     let sks: Vec<String> = (0..2500).map(|n| format!("{n:05}")).collect();
     let mut token = String::new();
     for page in sks.chunks(500) {
-        token = home.client().put_all("listed", page.iter().map(|sk| (sk.as_str(), data(sk.parse().expect("digits")))));
+        token = home
+            .client()
+            .put_all("listed", page.iter().map(|sk| (sk.as_str(), data(sk.parse().expect("digits")))));
     }
     let list = |options: &[&str]| -> Vec<String> {
         let done = cli(&home, &[&["list", "listed", "--session", &token], options].concat());
@@ -234,7 +236,8 @@ fn an_import_goes_on_after_a_bad_line() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let file = scratch.path().join("records.ndjson");
     let path = file.display().to_string();
-    let mut lines: Vec<String> = (0..2000).map(|n| line(&format!("pk-{}", n % 20), &n.to_string(), n)).collect();
+    let mut lines: Vec<String> =
+        (0..2000).map(|n| line(&format!("pk-{}", n % 20), &n.to_string(), n)).collect();
     let good = std::mem::replace(&mut lines[1500], r#"{"Pk":"no sort key","Data":{}}"#.to_owned());
     fs::write(&file, lines.join("\n")).expect("a scratch file");
     let done = cli(&home, &["import", &path]);
@@ -294,7 +297,8 @@ fn an_import_goes_on_after_its_node_was_killed() {
 #[test]
 fn an_interrupted_import_says_where_to_go_on() {
     let home = Home::start(&[]);
-    let lines: Vec<String> = (0..10_000).map(|n| line(&format!("pk-{}", n % 40), &format!("{n:05}"), n)).collect();
+    let lines: Vec<String> =
+        (0..10_000).map(|n| line(&format!("pk-{}", n % 40), &format!("{n:05}"), n)).collect();
     let mut import = command(&home, &["import", "-"]);
     import.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = import.spawn().expect("the program can be started");

@@ -58,12 +58,19 @@ impl Writer {
 
     /// What the node knows after a restart is what was acknowledged, or that and the one write in doubt.
     fn check(&mut self, node: &Node) {
-        let number = |sk: &str| node.client().read_now(&[(&self.pk, sk)]).first().map_or(0, |found| found.number("n"));
+        let number =
+            |sk: &str| node.client().read_now(&[(&self.pk, sk)]).first().map_or(0, |found| found.number("n"));
         let counter = number("counter");
         let expected = self.acknowledged..=self.acknowledged + 1;
         assert!(expected.contains(&counter), "{}: {counter} is not in {expected:?}", self.pk);
         let last = number("last");
-        assert!((self.last..=self.sent).contains(&last), "{}: {last}, not {}..={}", self.pk, self.last, self.sent);
+        assert!(
+            (self.last..=self.sent).contains(&last),
+            "{}: {last}, not {}..={}",
+            self.pk,
+            self.last,
+            self.sent
+        );
         let list = json!({"pk": self.pk, "sk_prefix": "step/"}).to_string();
         let steps = node.client().post("/records/list", &list).records();
         let steps: Vec<u64> = steps.iter().map(|record| record.number("n")).collect();

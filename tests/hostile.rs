@@ -53,14 +53,19 @@ fn bytes_that_are_no_http_end_their_connection_alone() {
         b"GET /up HTTP/1.1\r\nhost: a\r\nx: \x00\r\n\r\n".to_vec(),
         b"POST /records/put HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n{}".to_vec(),
         b"POST /records/put HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n{}".to_vec(),
-        b"POST /records/put HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x".to_vec(),
-        b"POST /records/put HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n".to_vec(),
-        b"POST /records/put HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n".to_vec(),
+        b"POST /records/put HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x"
+            .to_vec(),
+        b"POST /records/put HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
+            .to_vec(),
+        b"POST /records/put HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n"
+            .to_vec(),
         [&preface[..], &[0xff; 1000]].concat(),
         [&preface[..], &[0; 1000]].concat(),
         // A frame larger than was agreed, and one on a stream that was never opened.
-        [&preface[..], b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"\xff\xff\xff\x00\x00\x00\x00\x00\x01"].concat(),
-        [&preface[..], b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"\x00\x00\x01\x00\x00\x00\x00\x00\x07x"].concat(),
+        [&preface[..], b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"\xff\xff\xff\x00\x00\x00\x00\x00\x01"]
+            .concat(),
+        [&preface[..], b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"\x00\x00\x01\x00\x00\x00\x00\x00\x07x"]
+            .concat(),
         preface[..10].to_vec(),
         preface.to_vec(),
     ];
@@ -90,10 +95,8 @@ fn a_request_is_never_smuggled_in_another_ones_body() {
     );
     throw(&home, both.as_bytes());
     // A body that a refusal has left unread is not taken for requests either.
-    let refused = format!(
-        "POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{hidden}",
-        hidden.len()
-    );
+    let refused =
+        format!("POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{hidden}", hidden.len());
     throw(&home, refused.as_bytes());
     let declared = format!(
         "POST /records/put HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{hidden}",
@@ -112,7 +115,9 @@ fn clients_that_vanish_leave_nothing_behind() {
     let sks: Vec<String> = (0..300).map(|n| format!("{n:05}")).collect();
     let mut token = String::new();
     for page in sks.chunks(50) {
-        token = home.client().put_all("vanish", page.iter().map(|sk| (sk.as_str(), format!(r#"{{"p":"{pad}"}}"#))));
+        token = home
+            .client()
+            .put_all("vanish", page.iter().map(|sk| (sk.as_str(), format!(r#"{{"p":"{pad}"}}"#))));
     }
     home.client().one(&token, "vanish", "00000").expect("it was put");
     let list = post("/records/list", r#"{"pk":"vanish"}"#);
@@ -252,7 +257,8 @@ fn a_slow_body_over_http2_is_answered_408() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(home.api()).await.expect("the node accepts");
-        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let handshake =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.expect("the node speaks HTTP/2");
         tokio::spawn(connection);
         // A body that never comes.

@@ -79,12 +79,18 @@ fn messages_have_the_form_that_other_nodes_read() {
     let put = json!({"pk": "format", "sk": "plain", "data": {"b": 1.10, "a": "x y"}, "mutation": "put"});
     assert_eq!(values[0], put);
     let condition = "data == `null`";
-    assert_eq!(values[1], json!({"pk": "format", "sk": "if", "data": {}, "mutation": "put", "if": condition}));
+    assert_eq!(
+        values[1],
+        json!({"pk": "format", "sk": "if", "data": {}, "mutation": "put", "if": condition})
+    );
     assert_eq!((&values[2]["mutation"], &values[2]["sk"]), (&json!("delete"), &json!("gone")));
     assert_eq!(values[3]["mutation"], "batch");
     let ops = values[3]["ops"].as_array().expect("operations");
     assert_eq!(ops.len(), 2);
-    assert_eq!((&ops[0]["pk"], &ops[0]["sk"], &ops[0]["data"]["n"]), (&json!("format"), &json!("one"), &json!(1)));
+    assert_eq!(
+        (&ops[0]["pk"], &ops[0]["sk"], &ops[0]["data"]["n"]),
+        (&json!("format"), &json!("one"), &json!(1))
+    );
     assert_eq!(ops[0]["if"], condition);
     assert_eq!((&ops[1]["op"], &ops[1]["sk"]), (&json!("delete"), &json!("two")));
     // The bytes of the data are those that were sent, white space aside.
@@ -109,7 +115,8 @@ fn messages_of_another_writer_are_applied() {
     append(dir.path(), &messages.map(|value| (home, value)));
     let node = Node::start(dir.path(), &[]);
     let listed = node.client().post("/records/list", r#"{"pk":"other"}"#).records();
-    let found: Vec<(&str, u64)> = listed.iter().map(|record| (record.sk.as_str(), record.number("n"))).collect();
+    let found: Vec<(&str, u64)> =
+        listed.iter().map(|record| (record.sk.as_str(), record.number("n"))).collect();
     assert_eq!(found, [("c", 3), ("d", 4)]);
     // Times are the log's, not the writer's.
     assert!(listed[0].created.as_str() > "2025", "{listed:?}");
@@ -125,7 +132,11 @@ fn messages_without_sense_are_skipped_and_counted() {
     node.catch_up();
     node.term();
     let pk = &pks[3];
-    let deep = format!(r#"{{"pk":"{pk}","sk":"s","data":{}1{},"ts_ms":1,"mutation":"put"}}"#, "[".repeat(9999), "]".repeat(9999));
+    let deep = format!(
+        r#"{{"pk":"{pk}","sk":"s","data":{}1{},"ts_ms":1,"mutation":"put"}}"#,
+        "[".repeat(9999),
+        "]".repeat(9999)
+    );
     let poison: Vec<String> = vec![
         String::new(),
         "nonsense".to_owned(),
@@ -147,14 +158,18 @@ fn messages_without_sense_are_skipped_and_counted() {
         format!(r#"{{"pk":"{}","sk":"lost","data":{{}},"ts_ms":1,"mutation":"put"}}"#, pks[4]),
         r#"{"mutation":"batch","ts_ms":1}"#.to_owned(),
         r#"{"mutation":"batch","ts_ms":1,"ops":{}}"#.to_owned(),
-        format!(r#"{{"mutation":"batch","ts_ms":1,"ops":[{{"op":"put","pk":"{pk}","sk":"half","data":{{}}}},{{"op":"x"}}]}}"#),
+        format!(
+            r#"{{"mutation":"batch","ts_ms":1,"ops":[{{"op":"put","pk":"{pk}","sk":"half","data":{{}}}},{{"op":"x"}}]}}"#
+        ),
         format!(
             r#"{{"mutation":"batch","ts_ms":1,"ops":[{{"op":"put","pk":"{pk}","sk":"half","data":{{}}}},{{"op":"delete","pk":"{}","sk":"before"}}]}}"#,
             pks[4]
         ),
     ];
     let good: Vec<String> = (0..=poison.len())
-        .map(|n| format!(r#"{{"pk":"{pk}","sk":"after-{n:02}","data":{{"n":{n}}},"ts_ms":1,"mutation":"put"}}"#))
+        .map(|n| {
+            format!(r#"{{"pk":"{pk}","sk":"after-{n:02}","data":{{"n":{n}}},"ts_ms":1,"mutation":"put"}}"#)
+        })
         .collect();
     let mut messages: Vec<(u32, &[u8])> = vec![(3, good[0].as_bytes())];
     for (poison, good) in poison.iter().zip(&good[1..]) {
@@ -163,7 +178,8 @@ fn messages_without_sense_are_skipped_and_counted() {
     }
     messages.push((3, b"\xff\xfe\x00"));
     // A condition that no node accepts is no poison, but it is never true.
-    let strange = format!(r#"{{"pk":"{pk}","sk":"strange","data":{{}},"ts_ms":1,"mutation":"put","if":"nonsense"}}"#);
+    let strange =
+        format!(r#"{{"pk":"{pk}","sk":"strange","data":{{}},"ts_ms":1,"mutation":"put","if":"nonsense"}}"#);
     messages.push((3, strange.as_bytes()));
     append(dir.path(), &messages);
 
@@ -173,9 +189,8 @@ fn messages_without_sense_are_skipped_and_counted() {
     expected.push("before".to_owned());
     assert_eq!(listed, expected);
     assert_eq!(node.client().listed("", &json!({"pk": &pks[4]})), ["before"]);
-    let count = |outcome: &str| {
-        node.metric(&format!("mutations_total{{partition=\"3\",outcome=\"{outcome}\"}}"))
-    };
+    let count =
+        |outcome: &str| node.metric(&format!("mutations_total{{partition=\"3\",outcome=\"{outcome}\"}}"));
     assert_eq!(count("undecodable"), (poison.len() + 1) as f64);
     assert_eq!(count("refused") + count("erred"), 1.0);
     // The first of them is at offset 2: a record, a good message, and then it.
@@ -206,7 +221,12 @@ fn a_log_that_forgets_keeps_what_the_stores_lack() {
             node.client().put(&format!("forget-{place}"), "s", &format!(r#"{{"n":{count},"pad":"{pad}"}}"#));
             count += 1;
         }
-        if node.status()["partitions"].as_array().expect("partitions").iter().any(|found| found["log_start"] != 0) {
+        if node.status()["partitions"]
+            .as_array()
+            .expect("partitions")
+            .iter()
+            .any(|found| found["log_start"] != 0)
+        {
             break;
         }
     }

@@ -125,7 +125,8 @@ impl Model {
                 let mut operations: Vec<Operation> = Vec::new();
                 for _ in 0..=chance.below(4) {
                     let mate = chance.pk();
-                    let pk = if partition(&mate, PARTITIONS) == partition(&pk, PARTITIONS) { &mate } else { &pk };
+                    let pk =
+                        if partition(&mate, PARTITIONS) == partition(&pk, PARTITIONS) { &mate } else { &pk };
                     let key = (pk.clone(), chance.sk());
                     if operations.iter().all(|other| other.key != key) {
                         operations.push(operation(chance, key));
@@ -217,7 +218,8 @@ impl Session {
     fn add(&mut self, token: &str) {
         for position in token.split(',') {
             let (partition, offset) = position.split_once(':').expect("partition:offset");
-            let (partition, offset) = (partition.parse().expect("a number"), offset.parse().expect("a number"));
+            let (partition, offset) =
+                (partition.parse().expect("a number"), offset.parse().expect("a number"));
             let greatest = self.positions.entry(partition).or_insert(offset);
             *greatest = offset.max(*greatest);
         }

@@ -105,7 +105,10 @@ fn the_status_shows_every_partition() {
     let (number, offset) = token.split_once(':').expect("one position");
     let written = &partitions[number.parse::<usize>().expect("a partition")];
     assert_eq!(written["applied_offset"].to_string(), offset);
-    assert_eq!(partitions[(number.parse::<usize>().expect("a partition") + 1) % 8]["applied_offset"], Value::Null);
+    assert_eq!(
+        partitions[(number.parse::<usize>().expect("a partition") + 1) % 8]["applied_offset"],
+        Value::Null
+    );
     assert!(status["gossip"]["members"].is_array(), "{status}");
     assert!(status.get("backups").is_some(), "{status}");
 }
@@ -240,7 +243,10 @@ fn a_second_signal_ends_the_node_at_once() {
             assert_eq!(resting.rest().expect("a clean end"), b"");
         }
         node.ask_to_stop();
-        assert!(node.ends_within(Duration::from_secs(20)), "SHUTDOWN_SLEEP_SEC={sleep}: a second signal is ignored");
+        assert!(
+            node.ends_within(Duration::from_secs(20)),
+            "SHUTDOWN_SLEEP_SEC={sleep}: a second signal is ignored"
+        );
         node.ended();
         let node = Node::start(dir.path(), &[]);
         assert_eq!(node.client().read_now(&[("twice", "s")])[0].number("n"), 1);
@@ -253,7 +259,8 @@ fn ready_means_that_everything_acknowledged_is_there() {
     let pad = "x".repeat(100);
     let sks: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
     for page in sks.chunks(500) {
-        node.client().put_all("caught-up", page.iter().map(|sk| (sk.as_str(), format!(r#"{{"pad":"{pad}"}}"#))));
+        node.client()
+            .put_all("caught-up", page.iter().map(|sk| (sk.as_str(), format!(r#"{{"pad":"{pad}"}}"#))));
     }
     for _ in 0..3 {
         node.client().put("caught-up", "last", &data(1));
@@ -446,10 +453,11 @@ fn help_lists_every_setting() {
         let flag = format!("--{}", variable.to_ascii_lowercase().replace('_', "-"));
         // From the flag to the next one, whatever the width of the terminal does to lines.
         let starts = |line: &&str| line.trim_start().starts_with("--");
-        let place = help.lines().position(|line| line.trim_start().split([' ', '[', '=']).next() == Some(&flag));
+        let place =
+            help.lines().position(|line| line.trim_start().split([' ', '[', '=']).next() == Some(&flag));
         let place = place.unwrap_or_else(|| panic!("no {flag} in\n{help}"));
         let lines: Vec<&str> = help.lines().skip(place).collect();
-        let end = lines.iter().skip(1).position(|line| starts(line)).map_or(lines.len(), |end| end + 1);
+        let end = lines.iter().skip(1).position(starts).map_or(lines.len(), |end| end + 1);
         let text = lines[..end].iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" ");
         assert!(text.contains(&format!("[env: {variable}")), "{variable} is not in: {text}");
         assert!(text.contains(default), "{default} of {variable} is not in: {text}");

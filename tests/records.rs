@@ -1,6 +1,6 @@
 //! Records over HTTP: what is put is what is got, in the order and with the times that are promised.
 //!
-//! **Not here**: refused requests (`refusals`), conditions of writes (`conditions`), protocols (`protocols`).
+//! **Not here**: listings (`listings`), tokens (`sessions`), refused requests (`refusals`), conditions (`conditions`).
 
 mod support;
 
@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
-use support::{Home, Record, Shared, Wire, data, partition, pk_in, text};
+use serde_json::json;
+use support::{Home, Record, Shared, Wire, data, millis, partition, pk_in, text};
 
 const PARTITIONS: u32 = 8;
 
@@ -35,18 +35,6 @@ fn stripped(json: &str) -> String {
             keep
         })
         .collect()
-}
-
-/// Unix milliseconds of a time as answers spell it.
-fn millis(time: &str) -> i64 {
-    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{time}");
-    let number = |from: usize, to: usize| -> i64 { time[from..to].parse().expect("digits") };
-    let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
-    // Days since 1970 in the Gregorian calendar, with years that begin in March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
-    ((days * 24 + number(11, 13)) * 60 + number(14, 16)) * 60_000 + number(17, 19) * 1000 + number(20, 23)
 }
 
 fn now() -> i64 {
@@ -376,109 +364,6 @@ fn a_reader_never_sees_half_a_batch() {
 }
 
 #[test]
-fn a_token_shows_each_partition_once_with_its_greatest_offset() {
-    let home = home();
-    let client = home.client();
-    let (two, five) = (pk_in(2, PARTITIONS, "token"), pk_in(5, PARTITIONS, "token"));
-    let token = |body: &Value| client.post("/records/put", &body.to_string()).token();
-    let positions = |token: &str| -> Vec<(u32, u64)> {
-        let position = |part: &str| {
-            let (partition, offset) = part.split_once(':').expect("partition:offset");
-            (partition.parse().expect("a partition"), offset.parse().expect("an offset"))
-        };
-        token.split(',').map(position).collect()
-    };
-    let row = |pk: &str, sk: &str| json!({"pk": pk, "sk": sk, "data": {}});
-    let first = positions(&token(&json!({"records": [row(&two, "a")]})));
-    assert_eq!(first.len(), 1);
-    assert_eq!(first[0].0, 2);
-    let many = positions(&token(&json!({"records": [row(&two, "b"), row(&five, "a"), row(&two, "c")]})));
-    let mut partitions: Vec<u32> = many.iter().map(|(partition, _)| *partition).collect();
-    partitions.sort_unstable();
-    assert_eq!(partitions, [2, 5]);
-    let later = many.iter().find(|(partition, _)| *partition == 2).expect("it is there").1;
-    // Other tests may write to the partition too, so that only the least distance is known.
-    assert!(later >= first[0].1 + 2, "{first:?} then {many:?}");
-}
-
-#[test]
-fn a_read_with_a_token_sees_the_write_from_any_connection() {
-    let home = home();
-    thread::scope(|scope| {
-        for thread in 0..4 {
-            let home = &home;
-            scope.spawn(move || {
-                for n in 0..60 {
-                    let pk = format!("own-{thread}-{}", n % 5);
-                    let token = home.client().put(&pk, "s", &data(n));
-                    let anywhere = home.client().anew();
-                    let record = anywhere.one(&token, &pk, "s").expect("it was put");
-                    assert_eq!(record.number("n"), n);
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn a_token_also_holds_for_lists_and_single_records() {
-    let home = home();
-    for n in 0..40 {
-        let token = home.client().put("holds", "s", &data(n));
-        let anywhere = home.client().anew();
-        let listed = anywhere.post_after(&token, "/records/list", r#"{"pk":"holds"}"#).records();
-        assert_eq!(listed[0].number("n"), n);
-        let token = home.client().put("holds", "s", &data(n + 1000));
-        let headers = [("FireScroll-Session", token.as_str()), ("FireScroll-Wait-Ms", "30000")];
-        let alone = home.client().anew().send("GET", "/records/holds/s", &headers, None);
-        assert_eq!(alone.json()["n"], n + 1000);
-    }
-}
-
-#[test]
-fn a_position_that_does_not_come_is_a_503_that_names_its_partition() {
-    let home = home();
-    let pk = pk_in(6, PARTITIONS, "future");
-    let headers = [
-        ("Content-Type", "application/json"),
-        ("FireScroll-Session", "6:999999999"),
-        ("FireScroll-Wait-Ms", "30"),
-    ];
-    let get = json!({"records": [{"pk": &pk, "sk": "s"}]}).to_string();
-    let list = json!({"pk": &pk}).to_string();
-    for (method, path, body) in [
-        ("POST", "/records/get", Some(get.as_bytes())),
-        ("POST", "/records/list", Some(list.as_bytes())),
-        ("GET", &format!("/records/{pk}/s"), None),
-    ] {
-        let detail = home.client().send(method, path, &headers, body).refusal(503);
-        assert!(detail.contains('6'), "{path}: {detail}");
-    }
-    // Without the header nothing waits.
-    assert!(home.client().post("/records/get", &get).records().is_empty());
-}
-
-#[test]
-fn a_read_waits_for_its_position_and_then_answers() {
-    // A node of its own, so that the next offset is known.
-    let home = Home::start(&[("PARTITIONS", "1")]);
-    for offset in 0..5u64 {
-        let mut wire = Wire::connect(home.api());
-        let headers = format!("firescroll-session: 0:{offset}\r\nfirescroll-wait-ms: 30000\r\n");
-        let body = r#"{"records":[{"pk":"waited","sk":"s"}]}"#;
-        wire.send(support::post_with("/records/get", &headers, body).as_bytes());
-        support::until("the read to wait", || {
-            let waiting = |shard| home.metric(&format!("requests_in_flight{{shard=\"{shard}\"}}"));
-            waiting(0) + waiting(1) == 1.0
-        });
-        assert_eq!(home.client().put("waited", "s", &data(offset)), format!("0:{offset}"));
-        let reply = wire.reply();
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        assert!(reply.text().contains(&format!("\"n\":{offset}")), "{}", reply.text());
-    }
-}
-
-#[test]
 fn one_record_has_a_resource_of_its_own() {
     let home = home();
     let client = home.client();
@@ -542,192 +427,4 @@ fn a_head_answer_has_no_body_on_the_wire() {
     assert_eq!(wire.head().status, 404);
     let reply = wire.ask(&support::get("/records/headless/s"));
     assert_eq!((reply.status, reply.text().as_str()), (200, r#"{"long":"enough to be noticed"}"#));
-}
-
-/// What a listing is asked for, and what of it the promise makes.
-#[derive(Debug, Clone, Default)]
-struct Listing {
-    prefix: Option<&'static str>,
-    after: Option<&'static str>,
-    before: Option<&'static str>,
-    reverse: bool,
-    limit: usize,
-    condition: Option<(&'static str, fn(u64) -> bool)>,
-    if_stop: bool,
-}
-
-impl Listing {
-    fn body(&self, pk: &str) -> Value {
-        let mut body = json!({"pk": pk});
-        for (name, value) in
-            [("sk_prefix", self.prefix), ("sk_after", self.after), ("sk_before", self.before)]
-        {
-            if let Some(value) = value {
-                body[name] = value.into();
-            }
-        }
-        if self.reverse {
-            body["reverse"] = true.into();
-        }
-        if self.limit > 0 {
-            body["limit"] = self.limit.into();
-        }
-        if let Some((condition, _)) = self.condition {
-            body["if"] = condition.into();
-            body["if_stop"] = self.if_stop.into();
-        }
-        body
-    }
-
-    fn expected(&self, all: &[(&str, u64)]) -> Vec<String> {
-        let mut rows: Vec<(&str, u64)> = all.to_vec();
-        rows.sort_unstable_by_key(|(sk, _)| sk.as_bytes());
-        if self.reverse {
-            rows.reverse();
-        }
-        let prefix = self.prefix.unwrap_or("");
-        rows.retain(|(sk, _)| {
-            sk.starts_with(prefix)
-                && *sk != prefix
-                && self.after.is_none_or(|after| *sk > after)
-                && self.before.is_none_or(|before| *sk < before)
-        });
-        let mut listed = Vec::new();
-        for (sk, n) in rows {
-            if self.condition.is_some_and(|(_, holds)| !holds(n)) {
-                if self.if_stop {
-                    break;
-                }
-                continue;
-            }
-            listed.push(sk.to_owned());
-            if listed.len() == self.limit {
-                break;
-            }
-        }
-        listed
-    }
-}
-
-#[test]
-fn a_listing_obeys_every_combination_of_its_options() {
-    let home = home();
-    let client = home.client();
-    let sks = [
-        "b/",
-        "b/1",
-        "b/10",
-        "b/2",
-        "b/é",
-        "b/\u{1f600}",
-        "b",
-        "a",
-        "a0",
-        "A",
-        "b0",
-        "b.",
-        "c",
-        "é",
-        "ÿ",
-        "\u{1}",
-        "\u{7f}",
-        "\u{1f600}",
-        "bb",
-        "b/1/x",
-    ];
-    let all: Vec<(&str, u64)> = sks.into_iter().zip(0..).collect();
-    let token = client.put_all("options", all.iter().map(|(sk, n)| (*sk, data(*n))));
-    let mut checked = 0;
-    for prefix in [None, Some(""), Some("b"), Some("b/"), Some("b/1"), Some("é"), Some("zz")] {
-        for (after, before) in [
-            (None, None),
-            (Some("b/1"), None),
-            (Some("b/11"), Some("c")),
-            (None, Some("b/2")),
-            (Some("a"), Some("a0")),
-            (Some("c"), Some("b")),
-        ] {
-            for reverse in [false, true] {
-                for limit in [0, 1, 3, 100] {
-                    let even: (&str, fn(u64) -> bool) =
-                        ("data.n != `1` && data.n < `15`", |n| n != 1 && n < 15);
-                    for (condition, if_stop) in [(None, false), (Some(even), false), (Some(even), true)] {
-                        let listing = Listing { prefix, after, before, reverse, limit, condition, if_stop };
-                        let found = client.listed(&token, &listing.body("options"));
-                        assert_eq!(found, listing.expected(&all), "{listing:?}");
-                        checked += 1;
-                    }
-                }
-            }
-        }
-    }
-    assert_eq!(checked, 7 * 6 * 2 * 4 * 3);
-}
-
-#[test]
-fn a_cursor_walks_a_listing_without_gap_or_repetition() {
-    let home = home();
-    let client = home.client();
-    let sks: Vec<String> = (0..257).map(|n| format!("k{n:04}")).collect();
-    let token = client.put_all("cursor", sks.iter().zip(0..).map(|(sk, n)| (sk.as_str(), data(n))));
-    for reverse in [false, true] {
-        let (mut seen, mut bound) = (Vec::new(), None::<String>);
-        loop {
-            let mut body = json!({"pk": "cursor", "limit": 20, "reverse": reverse});
-            if let Some(bound) = bound.take() {
-                body[if reverse { "sk_before" } else { "sk_after" }] = bound.into();
-            }
-            let page = client.listed(&token, &body);
-            let Some(last) = page.last() else { break };
-            bound = Some(last.clone());
-            seen.extend(page);
-        }
-        let mut expected = sks.clone();
-        if reverse {
-            expected.reverse();
-        }
-        assert_eq!(seen, expected);
-    }
-    // The original's cursor: the last sk seen as prefix of the next listing skips that record itself.
-    client.put_all("walk", ["x", "x/1", "x/2"].map(|sk| (sk, data(0))));
-    let token = client.put("walk", "y", &data(0));
-    assert_eq!(client.listed(&token, &json!({"pk": "walk", "sk_prefix": "x"})), ["x/1", "x/2"]);
-}
-
-#[test]
-fn a_listing_knows_one_partition_key_only() {
-    let home = home();
-    let client = home.client();
-    let mate = pk_in(partition("alone", PARTITIONS), PARTITIONS, "alone");
-    client.put("alone", "a", &data(1));
-    let token = client.put(&mate, "b", &data(2));
-    assert_eq!(client.listed(&token, &json!({"pk": "alone"})), ["a"]);
-    assert_eq!(client.listed(&token, &json!({"pk": mate})), ["b"]);
-    assert!(client.listed(&token, &json!({"pk": "alon"})).is_empty());
-    let nobody = client.post("/records/list", r#"{"pk":"nobody at all"}"#);
-    assert_eq!(nobody.text(), r#"{"Records":[]}"#);
-}
-
-#[test]
-fn a_condition_of_a_listing_sees_keys_and_times() {
-    let home = home();
-    let client = home.client();
-    client.put_all("seen", ["a", "b", "c"].map(|sk| (sk, data(1))));
-    let token = client.put("seen", "d", r#"{"n":"text"}"#);
-    let record = client.one(&token, "seen", "b").expect("it was put");
-    let created = millis(&record.created);
-    for (condition, expected) in [
-        ("sk == 'b'".to_owned(), vec!["b"]),
-        ("pk == 'seen' && sk > 'a'".to_owned(), vec![]),
-        ("starts_with(sk, 'c') || data.n == 'text'".to_owned(), vec!["c", "d"]),
-        (format!("sk == 'b' && _created_at == `{created}`"), vec!["b"]),
-        (format!("sk == 'b' && _updated_at < `{created}`"), vec![]),
-        // Of a record whose n is no number the comparison is null, which is not true.
-        ("data.n > `0`".to_owned(), vec!["a", "b", "c"]),
-        ("!(data.n == `1`)".to_owned(), vec!["d"]),
-        // An evaluation that errs counts as false, and stops nothing.
-        ("contains(data.n, 'ext')".to_owned(), vec!["d"]),
-    ] {
-        assert_eq!(client.listed(&token, &json!({"pk": "seen", "if": condition})), expected, "{condition}");
-    }
 }

@@ -21,8 +21,9 @@ fn fill(client: &Client) -> Vec<(String, String, String)> {
         }
     }
     for page in all.chunks(500) {
-        let record =
-            |(pk, sk, data): &(String, String, String)| format!(r#"{{"pk":{},"sk":{},"data":{data}}}"#, text(pk), text(sk));
+        let record = |(pk, sk, data): &(String, String, String)| {
+            format!(r#"{{"pk":{},"sk":{},"data":{data}}}"#, text(pk), text(sk))
+        };
         let records: Vec<String> = page.iter().map(record).collect();
         client.post("/records/put", &format!(r#"{{"records":[{}]}}"#, records.join(","))).token();
     }
@@ -86,7 +87,8 @@ fn a_crash_while_partitions_move_loses_nothing() {
     node.term();
     // Where the crash falls is chance: from the very start of the process to some time after the move.
     let mut crashed = 0;
-    for (turn, shards) in ["1", "3", "4", "1", "5", "2", "3", "1", "7", "4", "3", "6"].into_iter().enumerate() {
+    for (turn, shards) in ["1", "3", "4", "1", "5", "2", "3", "1", "7", "4", "3", "6"].into_iter().enumerate()
+    {
         let mut process = Node::spawn(dir.path(), &[("SHARDS", shards)]);
         let moment = Duration::from_millis(5 + 23 * turn as u64);
         assert!(!process.ends_within(moment), "it ended by itself:\n{}", process.errors());

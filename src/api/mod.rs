@@ -11,11 +11,11 @@ pub mod offload;
 pub mod read;
 pub mod request;
 pub mod session;
+mod usual;
 pub mod write;
 
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use firescroll_io::http::{BodyError, BodyPermit, RequestBody, read_body};
@@ -23,6 +23,7 @@ use firescroll_shard::check_key;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use quanta::Instant;
 
 use self::body::Body;
 use self::session::Session;

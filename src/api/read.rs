@@ -8,12 +8,13 @@
 //! Runs on: serving cores. Not here: HTTP (`api`), records on other nodes.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use firescroll_shard::{PartitionId, Progress, Record, Scan, ScanRange};
 use futures_lite::future::or;
 use glommio::timer::Timer;
+use quanta::Instant;
 
 use super::body::Chunk;
 use super::offload::INLINE_BYTES;

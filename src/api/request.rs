@@ -18,6 +18,7 @@ use firescroll_shard::{
     encode_put, minify, partition_of,
 };
 
+use super::usual;
 use crate::error::ApiError;
 use crate::keys::KeyList;
 
@@ -126,9 +127,8 @@ impl Parser {
                 }
                 Some("delete") => None,
                 Some(other) => {
-                    return Err(
-                        place.wrong(&format!("`op` is {}; accepted are \"put\" and \"delete\"", shown(other)))
-                    );
+                    return Err(place
+                        .wrong(&format!("`op` is {}; accepted are \"put\" and \"delete\"", shown(other))));
                 }
                 None => return Err(place.wrong("`op` is missing; accepted are \"put\" and \"delete\"")),
             };
@@ -218,6 +218,15 @@ impl Parser {
     /// # Errors
     /// Whatever is wrong with the body.
     pub fn get(&mut self, body: &[u8], keys: &mut KeyList) -> Result<bool> {
+        if usual::get(body, self.partitions, keys).is_some() {
+            return Ok(false);
+        }
+        keys.clear();
+        self.get_any(body, keys)
+    }
+
+    /// The same for a body of any form.
+    pub(super) fn get_any(&mut self, body: &[u8], keys: &mut KeyList) -> Result<bool> {
         let root = parse(&mut self.json, body)?;
         let mut allow_partial = false;
         for (name, value) in object(root)? {
@@ -370,7 +379,8 @@ impl<'a> Fields<'a> {
     fn message(&self, place: Place, value: Vec<u8>, partitions: NonZeroU32, limit: usize) -> Result<Message> {
         let bytes = message_bytes(self.pk, &value);
         if bytes > limit {
-            let what = format!("{}[{}] (pk {}, sk {})", place.list, place.index, shown(self.pk), shown(self.sk));
+            let what =
+                format!("{}[{}] (pk {}, sk {})", place.list, place.index, shown(self.pk), shown(self.sk));
             return Err(too_large(&what, bytes, limit));
         }
         Ok(Message {
@@ -446,7 +456,9 @@ fn key_members<'a>(item: Json<'a>, place: Place) -> Result<(&'a str, &'a str)> {
     match (pk, sk) {
         (Some(pk), Some(sk)) => Ok((pk, sk)),
         (None, _) => Err(place.wrong("`pk` is missing; accepted is a string")),
-        (Some(pk), None) => Err(place.wrong(&format!("(pk {}) `sk` is missing; accepted is a string", shown(pk)))),
+        (Some(pk), None) => {
+            Err(place.wrong(&format!("(pk {}) `sk` is missing; accepted is a string", shown(pk))))
+        }
     }
 }
 

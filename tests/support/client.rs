@@ -76,6 +76,18 @@ impl Record {
     }
 }
 
+/// Unix milliseconds of a time as answers spell it.
+pub(crate) fn millis(time: &str) -> i64 {
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{time}");
+    let number = |from: usize, to: usize| -> i64 { time[from..to].parse().expect("digits") };
+    let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+    // Days since 1970 in the Gregorian calendar, with years that begin in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
+    ((days * 24 + number(11, 13)) * 60 + number(14, 16)) * 60_000 + number(17, 19) * 1000 + number(20, 23)
+}
+
 /// A JSON string.
 pub(crate) fn text(text: &str) -> String {
     serde_json::to_string(text).expect("a string can be written as JSON")

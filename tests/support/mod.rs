@@ -14,8 +14,8 @@ mod node;
 mod process;
 mod wire;
 
-pub(crate) use client::{Answer, Client, Record, data, text};
+pub(crate) use client::{Answer, Client, Record, data, millis, text};
 pub(crate) use keys::{partition, pk_in};
-pub(crate) use node::{Home, Node, Shared};
+pub(crate) use node::{Home, Node, Shared, log_ends};
 pub(crate) use process::{Ended, PATIENCE, Process, firescroll, until};
 pub(crate) use wire::{Reply, Wire, get, post, post_with};

@@ -162,6 +162,13 @@ impl Node {
     }
 }
 
+/// The end of each partition's log: what a refused request must leave as it was.
+pub(crate) fn log_ends(node: &Node) -> Vec<Value> {
+    let status = node.status();
+    let partitions = status["partitions"].as_array().expect("a list of partitions");
+    partitions.iter().map(|partition| partition["log_end"].clone()).collect()
+}
+
 /// A node with a scratch directory of its own.
 pub(crate) struct Home {
     // Dropped first: the node ends before its directory goes.
