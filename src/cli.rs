@@ -1,6 +1,6 @@
 //! The client half of the program: `get`, `put`, `delete`, `list`, `import` and `export` over HTTP.
 //!
-//! arguments → one file for each command → [`server::Server`] (blocking HTTP) → NDJSON on standard output,
+//! arguments → one file for each command → `server::Server` (blocking HTTP) → NDJSON on standard output,
 //! words on standard error, an exit code for scripts: 0 done and everything found, 1 done but something was
 //! absent or left out, 2 a mistake in the call or a refused request, 3 a server that cannot be reached or
 //! cannot answer now, 130 interrupted.

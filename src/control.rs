@@ -2,7 +2,7 @@
 //!
 //! Once a second it looks at the free space (too little refuses writes), tells the log what the stores hold durably,
 //! and checks that every core has ticked. Ten times a second it wakes cores that have not ticked for a while: one that
-//! sleeps by mistake goes on then. A core that is stuck for [`STUCK_CHECKS`] checks ends the process: its partitions
+//! sleeps by mistake goes on then. A core that is stuck for `STUCK_CHECKS` checks ends the process: its partitions
 //! would stay unanswered for ever, while the service manager can start afresh.
 //!
 //! Invariants: a duty that fails is logged and tried again; none of them can stop another.

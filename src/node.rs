@@ -94,7 +94,7 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
     let shards = shards.ok_or_else(|| NodeError::System("SHARDS does not fit".into()))?;
     let routes = Routes { partitions, shards };
     let prepared = open_stores(&config, &layout, routes)?;
-    let node = Node::start(&config, routes, api, Arc::clone(&log), Arc::clone(&progress), prepared)?;
+    let node = Node::start(&config, routes, api, &log, &progress, prepared)?;
     let ingest = Ingest::start(
         log.as_ref(),
         &node.nexts.iter().map(|(partition, next)| (partition.0, next.0)).collect::<Vec<_>>(),
@@ -219,8 +219,8 @@ impl Node {
         config: &Config,
         routes: Routes,
         api: SocketAddr,
-        log: Arc<dyn Log>,
-        progress: Arc<Progress>,
+        log: &Arc<dyn Log>,
+        progress: &Arc<Progress>,
         prepared: Vec<PreparedOwner>,
     ) -> Result<Self, NodeError> {
         let shards = routes.shards;
@@ -249,8 +249,8 @@ impl Node {
                 routes,
                 prepared,
                 owned: owned(routes, ShardId(number)),
-                log: Arc::clone(&log),
-                progress: Arc::clone(&progress),
+                log: Arc::clone(log),
+                progress: Arc::clone(progress),
                 offload: offload.clone(),
                 settings: settings(config),
                 limits: http_limits(config),

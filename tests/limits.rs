@@ -174,6 +174,24 @@ fn a_long_listing_is_a_snapshot_and_takes_little_memory() {
 }
 
 #[test]
+fn a_listing_under_way_is_finished_at_a_stop() {
+    let (mut node, _dir) = Home::start(&[("SHARDS", "1")]).into_parts();
+    let token = fill(node.client(), "stop", 1);
+    node.client().one(&token, "stop", "00000").expect("it was put");
+    let mut wire = begin_listing(&node, "stop");
+    let mut body = wire.try_chunk().expect("a page").expect("more than one page");
+    node.ask_to_stop();
+    node.logged("stopping");
+    while let Some(chunk) = wire.try_chunk().expect("a whole listing") {
+        body.extend(chunk);
+    }
+    let answer: Value = serde_json::from_slice(&body).expect("a whole listing");
+    assert_eq!(answer["Records"].as_array().map(Vec::len), Some(MANY));
+    let ended = node.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+}
+
+#[test]
 fn listings_beyond_what_a_core_holds_open_are_shed() {
     let home = Home::start(&[("SHARDS", "1")]);
     let token = fill(home.client(), "many", 1);

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Home, Node, Record, Wire, data, firescroll, get, partition, post};
+use support::{Client, Home, Node, Process, Record, Wire, data, firescroll, get, partition, post};
 
 #[test]
 fn a_node_is_up_and_ready() {
@@ -462,6 +463,25 @@ fn help_lists_every_setting() {
         assert!(text.contains(&format!("[env: {variable}")), "{variable} is not in: {text}");
         assert!(text.contains(default), "{default} of {variable} is not in: {text}");
     }
+}
+
+#[test]
+fn a_node_can_be_started_by_flags_alone() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let dir = scratch.path().display().to_string();
+    let mut arguments = vec!["serve", "--db-path", &dir, "--partitions", "3", "--shards", "1"];
+    arguments.extend(["--api-addr", "127.0.0.1", "--api-port", "0", "--internal-port", "0", "--http-gzip"]);
+    let mut process = Process::spawn(firescroll(&arguments));
+    let address = process.after("serving http://").expect("it serves");
+    let client = Client::new(address.trim().parse().expect("an address"));
+    let token = client.put("flags", "s", "{}");
+    assert!(client.one(&token, "flags", "s").is_some());
+    // As Ctrl-C does.
+    process.signal(Signal::INT);
+    let ended = process.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let ended = Node::refused(scratch.path(), &[("PARTITIONS", "4")]);
+    assert!(ended.errors.contains('3') && ended.errors.contains('4'), "{}", ended.errors);
 }
 
 #[test]

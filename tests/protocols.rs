@@ -5,6 +5,7 @@ mod support;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
+use std::thread;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -221,6 +222,29 @@ fn http2_carries_refusals_and_long_answers() {
         ask(sender.clone(), "GET", "/nowhere", "", String::new()).await.refusal(404);
         ask(sender.clone(), "DELETE", "/records/put", "", String::new()).await.refusal(405);
     });
+}
+
+#[test]
+fn an_http2_stream_in_flight_is_answered_at_a_stop() {
+    let (mut node, _dir) = Home::start(&[("PARTITIONS", "1"), ("SHARDS", "1")]).into_parts();
+    let address = node.api();
+    let client = thread::spawn(move || {
+        block_on(async {
+            let request = http::Request::builder()
+                .method("GET")
+                .uri("http://node/records/stop/s")
+                .header("firescroll-session", "0:99")
+                .header("firescroll-wait-ms", "2000")
+                .body(Full::<Bytes>::default());
+            let mut sender = http2(address).await;
+            sender.send_request(request.expect("a request")).await.expect("an answer").status().as_u16()
+        })
+    });
+    support::until("the request to wait", || node.metric("requests_in_flight{shard=\"0\"}") == 1.0);
+    node.ask_to_stop();
+    assert_eq!(client.join().expect("the client is answered"), 503, "the position does not come");
+    let ended = node.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! common case, a few keys of this core, takes none of these detours: it looks up and writes the answer in one step.
 //!
 //! Invariants: an absent record and an unreachable one are told apart; no slice of work on a core is longer than
-//! [`SLICE_KEYS`] lookups or [`SLICE`]; nothing stored is parsed or printed here.
+//! `SLICE_KEYS` lookups or `SLICE`; nothing stored is parsed or printed here.
 //! Runs on: serving cores. Not here: HTTP (`api`), records on other nodes.
 
 use std::rc::Rc;

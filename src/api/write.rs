@@ -118,7 +118,7 @@ fn refuse_if_not_writable(core: &Core, messages: &[Message]) -> Result<(), ApiEr
 fn refusal(error: &AppendError) -> ApiError {
     match error {
         AppendError::TooLarge { .. } => ApiError::TooLarge(error.to_string()),
-        AppendError::Overloaded { .. } => ApiError::Overloaded(error.to_string()),
+        AppendError::Overloaded => ApiError::Overloaded(error.to_string()),
         _ => ApiError::unavailable(error.to_string()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `GET /metrics` (Prometheus text), `/status` (JSON), `/partitions`, `/partitions/{p}/export` (NDJSON),
 //! `/partitions/{p}/hash`, `/debug/pprof/profile?seconds=N`, `/up`. Every answer is made from reports that the
-//! cores send when asked; a core that does not answer within [`REPORT_WAIT`] is left out and named.
+//! cores send when asked; a core that does not answer within `REPORT_WAIT` is left out and named.
 //!
 //! Invariants: a bounded number of connections; nothing here can hold up a serving core for longer than it takes to
 //! copy its histograms.
