@@ -221,6 +221,8 @@ impl Walk<'_> {
             _ => {
                 let hint = if self.text.as_bytes().get(offset) == Some(&b'"') {
                     format!("; \"{name}\" in double quotes is an identifier, a string is written '{name}'")
+                } else if matches!(name, "null" | "true" | "false") {
+                    format!("; JSON is written in backticks, `{name}`")
                 } else {
                     format!("; a string is written '{name}', a member of the data data.{name}")
                 };

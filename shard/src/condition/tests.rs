@@ -112,6 +112,8 @@ fn the_classic_slip_is_explained() {
     assert!(error.contains("\"ho\" in double quotes is an identifier, a string is written 'ho'"), "{error}");
     let error = refusal("hey == 'ho'").to_string();
     assert!(error.contains("unknown top-level name \"hey\"") && error.contains("data.hey"), "{error}");
+    let error = refusal("data != null").to_string();
+    assert!(error.contains("JSON is written in backticks, `null`"), "{error}");
 }
 
 #[test]
