@@ -47,7 +47,9 @@ pub use key::{
 pub use mutation::{
     DecodeError, Mutation, MutationDecoder, Operation, encode_batch, encode_delete, encode_put,
 };
-pub use owner::{CacheStatus, Closing, Owner, OwnerOptions, PartitionStatus, PreparedOwner};
+pub use owner::{
+    CacheStatus, Closing, OpenedPartition, Opener, Owner, OwnerOptions, PartitionStatus, PreparedOwner,
+};
 pub use record::{Meta, Record, RecordError, Stored, encode_record};
 pub use replay::{ReplayedRows, replay};
 pub use reshard::{ReshardHook, ReshardReport, ReshardStep, reshard};
@@ -58,4 +60,4 @@ pub use store::{
 };
 pub use timestamp::{RFC3339_LEN, rfc3339_millis};
 pub use unavailable::Unavailable;
-pub use writer::{Completion, PERSIST_INTERVAL, WriterHook, WriterStep};
+pub use writer::{Closed, Completion, PERSIST_INTERVAL, WriterHook, WriterStep};

@@ -15,7 +15,7 @@
 mod lifecycle;
 mod status;
 
-pub use lifecycle::{Closing, PreparedOwner};
+pub use lifecycle::{Closing, OpenedPartition, Opener, PreparedOwner};
 pub use status::{CacheStatus, PartitionStatus};
 
 use crate::apply::{Applied, Applier, LogEntry, Verdict};
@@ -83,21 +83,27 @@ impl Owner {
         self.slot(partition).map(|partition| partition.durable)
     }
 
-    /// The record at an encoded key, as of everything applied.
+    /// Lends the record at an encoded key, as of everything applied, to `with`.
     ///
     /// # Errors
     /// [`Unavailable`] when the partition is not owned, has stopped or cannot be read.
-    pub fn get(&mut self, partition: PartitionId, key: &[u8]) -> Result<Option<Record>, Unavailable> {
+    pub fn get<T>(
+        &mut self,
+        partition: PartitionId,
+        key: &[u8],
+        with: impl FnOnce(Option<&Record>) -> T,
+    ) -> Result<T, Unavailable> {
         let rows = self.readable(partition)?;
         if let Some(record) = self.cache.get(key) {
-            return Ok(Some(record.clone()));
+            return Ok(with(Some(record)));
         }
-        let Some((pk, sk)) = split_key(key) else { return Ok(None) };
+        let Some((pk, sk)) = split_key(key) else { return Ok(with(None)) };
         let record = rows.read(key, pk, sk).map_err(|error| Unavailable::failed(partition, &error))?;
-        if let Some(record) = &record {
-            self.cache.insert(key, record.clone());
+        let result = with(record.as_ref());
+        if let Some(record) = record {
+            self.cache.insert(record);
         }
-        Ok(record)
+        Ok(result)
     }
 
     /// Applies messages of the log, which must be in offset order. Those below `next` are skipped, gaps are
@@ -188,9 +194,10 @@ impl Owner {
         match completion.0 {
             News::Committed(set) => {
                 self.unburden(set.load);
+                // The partition may have been given up, and even taken again, since.
                 if let Some(partition) = self.slot_mut(set.partition) {
                     partition.overlay.committed(set.seq, &set.rows);
-                    partition.committed = set.checkpoint.next;
+                    partition.committed = partition.committed.max(set.checkpoint.next);
                 }
             }
             News::Failed { set, reason } => {
@@ -200,7 +207,7 @@ impl Owner {
             News::Durable(durable) => {
                 for (partition, next) in durable {
                     if let Some(partition) = self.slot_mut(partition) {
-                        partition.durable = next;
+                        partition.durable = partition.durable.max(next);
                     }
                 }
             }
@@ -264,6 +271,11 @@ impl Owner {
     fn poison(&mut self, partition: PartitionId, reason: &Arc<str>) {
         let Some(state) = self.slot_mut(partition) else { return };
         state.poison(reason);
+        self.forget(partition);
+    }
+
+    /// Drops what the record cache has of a partition.
+    fn forget(&mut self, partition: PartitionId) {
         let partitions = self.options.partitions;
         self.cache.retain(|key| {
             split_key(key).is_some_and(|(pk, _)| partition_of(pk.as_bytes(), partitions) != partition)

@@ -112,7 +112,7 @@ impl Rows for Delivery<'_> {
         let stored = row.map(|(meta, data)| {
             // A cached record is replaced at once; one that nobody reads is not rendered.
             if self.cache.peek(key).is_some() {
-                self.cache.insert(key, Record::render(pk, sk, &Stored { meta, data }));
+                self.cache.insert(Record::render(pk, sk, &Stored { meta, data }));
             }
             encode_record_into(&meta, data, self.arena);
             self.arena.split().freeze()

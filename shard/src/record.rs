@@ -5,12 +5,13 @@
 //! is a promise: every replica holds the same bytes, and state hashes are taken over them.
 //!
 //! Rendered: the JSON fragment `{"Pk":…,"Sk":…,"Data":…,"CreatedAt":…,"UpdatedAt":…}`. The record cache holds
-//! rendered records, so that a cached get is one copy of bytes.
+//! rendered records, so that a cached get is one copy of bytes. The encoded key stands right in front of the
+//! fragment: comparing the key of a lookup brings the fragment's first bytes into the CPU's cache.
 //!
 //! **Runs on** any thread; pure.
 
 use crate::json::escape_into;
-use crate::key::Offset;
+use crate::key::{Offset, encode_key};
 use crate::timestamp::{RFC3339_LEN, rfc3339};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::ops::Range;
@@ -99,7 +100,9 @@ impl<'a> Stored<'a> {
 /// A record as a get returns it: rendered, immutable, cheap to clone and to send to another core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    json: Bytes,
+    /// The encoded key, then the fragment.
+    bytes: Bytes,
+    json_start: u32,
     data_start: u32,
     data_end: u32,
     meta: Meta,
@@ -108,31 +111,40 @@ pub struct Record {
 impl Record {
     /// Renders a stored record.
     pub fn render(pk: &str, sk: &str, stored: &Stored<'_>) -> Record {
-        let mut json = Vec::with_capacity(rendered_len(pk, sk, stored));
-        let data = render_into(pk, sk, stored, &mut json);
+        let key_len = pk.len() + 1 + sk.len();
+        let mut bytes = Vec::with_capacity(key_len + rendered_len(pk, sk, stored));
+        encode_key(pk, sk, &mut bytes);
+        debug_assert_eq!(bytes.len(), key_len);
+        let data = render_into(pk, sk, stored, &mut bytes);
         let narrow =
             |at: usize| u32::try_from(at).expect("a record is far smaller than 4 GiB: the log bounds it");
         Record {
+            json_start: narrow(key_len),
             data_start: narrow(data.start),
             data_end: narrow(data.end),
-            json: Bytes::from(json),
+            bytes: Bytes::from(bytes),
             meta: stored.meta,
         }
     }
 
     /// The whole fragment, an object with `Pk`, `Sk`, `Data`, `CreatedAt` and `UpdatedAt`.
     pub fn json(&self) -> &[u8] {
-        &self.json
+        &self.bytes[self.json_start as usize..]
+    }
+
+    /// The encoded key, as a slice that shares the record's memory.
+    pub(crate) fn key_bytes(&self) -> Bytes {
+        self.bytes.slice(..self.json_start as usize)
     }
 
     /// The data's JSON bytes alone.
     pub fn data(&self) -> &[u8] {
-        &self.json[self.data_range()]
+        &self.bytes[self.data_range()]
     }
 
     /// The data's JSON bytes as a slice that shares the record's memory.
     pub fn data_bytes(&self) -> Bytes {
-        self.json.slice(self.data_range())
+        self.bytes.slice(self.data_range())
     }
 
     /// Times and offset.

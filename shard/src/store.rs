@@ -23,7 +23,7 @@ pub use rows::{StoredBytes, StoredRows};
 
 use crate::key::{CHECKPOINT_KEY, PartitionId};
 use fjall::config::{CompressionPolicy, PartitioningPolicy, PinningPolicy, RestartIntervalPolicy};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -246,6 +246,17 @@ impl PartitionStore {
         }
         ingestion.finish().map_err(|error| self.place().error(error))?;
         Ok(count)
+    }
+
+    /// Has the write buffer turned into a table in the background if it holds at least `least` bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store has failed.
+    pub(crate) fn settle(&self, least: u64) -> Result<(), StoreError> {
+        if self.keyspace.tree.active_memtable().size() < least {
+            return Ok(());
+        }
+        self.keyspace.rotate_memtable().map(drop).map_err(|error| self.place().error(error))
     }
 
     /// Whether there is no row, the checkpoint aside.

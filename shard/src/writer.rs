@@ -6,6 +6,9 @@
 //! overlay. Every
 //! [`PERSIST_INTERVAL`] with something new, the store is synced and the now durable checkpoints are reported.
 //!
+//! A partition that has not been written to for [`SETTLE_AFTER`] has its write buffer turned into a table: a lookup
+//! in a sorted table with a filter costs half of one in a large skip list.
+//!
 //! Invariants: sets of one partition are committed in order, and after a failed one no later one is: a
 //! checkpoint never covers a hole. A failure stays with the partitions of the batch that failed, and the
 //! thread lives on.
@@ -24,11 +27,30 @@ use std::time::{Duration, Instant};
 
 /// How often what was committed is made durable.
 pub const PERSIST_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a partition is not written to before its write buffer is turned into a table.
+const SETTLE_AFTER: Duration = Duration::from_secs(5);
+/// Smaller write buffers are left alone: they are quick to search, and tables of a few rows cost more than they save.
+const SETTLE_BYTES: u64 = 128 << 10;
 /// Write sets that may wait; the executor is told to stop applying well before.
 pub(crate) const QUEUE_SETS: usize = 1024;
 /// A batch takes in further sets up to these sizes.
 const MAX_BATCH_ROWS: usize = 500;
 const MAX_BATCH_BYTES: usize = 4 << 20;
+
+/// What the executor asks of the thread, in order.
+enum Job {
+    Set(WriteSet),
+    /// Sets of this partition will come.
+    Open(PartitionStore),
+    /// No set of this partition comes any more; `closed` is called once everything committed is durable.
+    Close {
+        partition: PartitionId,
+        closed: Closed,
+    },
+}
+
+/// Called by the writer thread when a partition is closed: everything that was applied to it is durable, or why not.
+pub type Closed = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// A step of the writer, before which a [`WriterHook`] is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +95,7 @@ pub(crate) enum News {
 
 /// The executor's side of the writer thread.
 pub(crate) struct Writer {
-    sets: flume::Sender<WriteSet>,
+    jobs: flume::Sender<Job>,
     thread: JoinHandle<Result<(), StoreError>>,
 }
 
@@ -84,7 +106,7 @@ impl Writer {
         partitions: HashMap<PartitionId, PartitionStore>,
         hook: Option<WriterHook>,
     ) -> Result<(Writer, flume::Receiver<Completion>), StoreError> {
-        let (sets, queue) = flume::bounded(QUEUE_SETS);
+        let (jobs, queue) = flume::bounded(QUEUE_SETS);
         // Not bounded, but never longer than the write sets in flight and one sync report for each: the
         // thread must not wait for an executor that may be waiting for it.
         let (completions, receiver) = flume::unbounded();
@@ -98,27 +120,42 @@ impl Writer {
             failed: HashMap::new(),
             broken: None,
             unsynced: BTreeMap::new(),
+            unsettled: HashMap::new(),
         };
         let thread = std::thread::Builder::new()
             .name("firescroll-writer".to_owned())
             .spawn(move || run.run())
             .map_err(|error| StoreError::thread(&path, error))?;
-        Ok((Writer { sets, thread }, receiver))
+        Ok((Writer { jobs, thread }, receiver))
     }
 
     /// Write sets that wait.
     pub(crate) fn queued(&self) -> usize {
-        self.sets.len()
+        self.jobs.len()
     }
 
     /// Queues a write set. Blocks only when the caller ignores the backlog and the queue is full.
     pub(crate) fn send(&self, set: WriteSet) {
-        self.sets.send(set).expect("the writer thread outlives its queue; a panic of it aborts the process");
+        self.ask(Job::Set(set));
+    }
+
+    /// Announces a partition.
+    pub(crate) fn open(&self, partition: PartitionStore) {
+        self.ask(Job::Open(partition));
+    }
+
+    /// Has a partition's sets committed, synced and its handle dropped.
+    pub(crate) fn close(&self, partition: PartitionId, closed: Closed) {
+        self.ask(Job::Close { partition, closed });
+    }
+
+    fn ask(&self, job: Job) {
+        self.jobs.send(job).expect("the writer thread outlives its queue; a panic of it aborts the process");
     }
 
     /// Commits what is queued, syncs, ends the thread. Blocks.
     pub(crate) fn finish(self) -> Result<(), StoreError> {
-        drop(self.sets);
+        drop(self.jobs);
         self.thread.join().expect("the writer thread does not panic")
     }
 }
@@ -128,20 +165,24 @@ struct Run {
     store: Store,
     partitions: HashMap<PartitionId, PartitionStore>,
     hook: Option<WriterHook>,
-    queue: flume::Receiver<WriteSet>,
+    queue: flume::Receiver<Job>,
     completions: flume::Sender<Completion>,
     failed: HashMap<PartitionId, Arc<str>>,
     broken: Option<Arc<str>>,
     /// Checkpoints committed since the last sync.
     unsynced: BTreeMap<PartitionId, Offset>,
+    /// Partitions that were written to and not settled since, with the time of the last write.
+    unsettled: HashMap<PartitionId, Instant>,
 }
 
 impl Run {
     fn run(mut self) -> Result<(), StoreError> {
         let mut sync_at: Option<Instant> = None;
-        let mut held: Option<WriteSet> = None;
+        let mut settle_at: Option<Instant> = None;
+        let mut held: Option<Job> = None;
         loop {
-            let first = match (held.take(), sync_at) {
+            let wake_at = sync_at.into_iter().chain(settle_at).min();
+            let first = match (held.take(), wake_at) {
                 (Some(set), _) => Some(set),
                 (None, Some(at)) => match self.queue.recv_deadline(at) {
                     Ok(set) => Some(set),
@@ -153,9 +194,14 @@ impl Run {
                     Err(flume::RecvError::Disconnected) => break,
                 },
             };
-            if let Some(first) = first {
-                let group = self.gather(first, &mut held);
-                self.commit(group);
+            match first {
+                Some(Job::Set(first)) => {
+                    let group = self.gather(first, &mut held);
+                    self.commit(group);
+                }
+                Some(Job::Open(partition)) => self.open(partition),
+                Some(Job::Close { partition, closed }) => closed(self.close(partition)),
+                None => {}
             }
             match sync_at {
                 Some(at) if Instant::now() >= at => {
@@ -166,26 +212,51 @@ impl Run {
                 None if !self.unsynced.is_empty() => sync_at = Some(Instant::now() + PERSIST_INTERVAL),
                 _ => {}
             }
+            match settle_at {
+                Some(at) if Instant::now() >= at => settle_at = self.settle(),
+                None if !self.unsettled.is_empty() => settle_at = Some(Instant::now() + SETTLE_AFTER),
+                _ => {}
+            }
         }
         self.sync()?;
         // A sync that failed earlier is the news to end with.
         if self.broken.is_some() { Err(StoreError::poisoned(self.store.path())) } else { Ok(()) }
     }
 
-    /// What else is queued and fits into one batch. A set that does not fit is held for the next.
-    fn gather(&self, first: WriteSet, held: &mut Option<WriteSet>) -> Vec<WriteSet> {
+    /// What else is queued and fits into one batch. A job that does not is held for the next turn.
+    fn gather(&self, first: WriteSet, held: &mut Option<Job>) -> Vec<WriteSet> {
         let (mut rows, mut bytes) = (first.rows.len(), first.load.bytes);
         let mut group = vec![first];
         while let Ok(next) = self.queue.try_recv() {
-            rows += next.rows.len();
-            bytes += next.load.bytes;
-            if rows > MAX_BATCH_ROWS || bytes > MAX_BATCH_BYTES {
-                *held = Some(next);
-                break;
+            match next {
+                Job::Set(next)
+                    if rows + next.rows.len() <= MAX_BATCH_ROWS
+                        && bytes + next.load.bytes <= MAX_BATCH_BYTES =>
+                {
+                    rows += next.rows.len();
+                    bytes += next.load.bytes;
+                    group.push(next);
+                }
+                other => {
+                    *held = Some(other);
+                    break;
+                }
             }
-            group.push(next);
         }
         group
+    }
+
+    /// A partition that failed and was closed may be opened afresh: its store says where it stands.
+    fn open(&mut self, partition: PartitionStore) {
+        self.failed.remove(&partition.partition());
+        self.partitions.insert(partition.partition(), partition);
+    }
+
+    fn close(&mut self, partition: PartitionId) -> Result<(), StoreError> {
+        let synced = self.sync();
+        self.unsettled.remove(&partition);
+        self.partitions.remove(&partition);
+        synced
     }
 
     fn commit(&mut self, group: Vec<WriteSet>) {
@@ -209,12 +280,14 @@ impl Run {
             }
             return;
         }
+        let now = Instant::now();
         for set in accepted {
             if let Err(error) = self.ask(WriterStep::Report(set.partition)) {
                 self.fail(set, &error);
                 continue;
             }
             self.unsynced.insert(set.partition, set.checkpoint.next);
+            self.unsettled.insert(set.partition, now);
             self.report(News::Committed(set));
         }
     }
@@ -239,6 +312,25 @@ impl Run {
         batch
     }
 
+    /// Settles what has rested long enough; says when to look again. One partition at a time, so that write sets do
+    /// not wait for many.
+    fn settle(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let (&partition, &written) = self.unsettled.iter().min_by_key(|(_, written)| **written)?;
+        let due = written + SETTLE_AFTER;
+        if due > now {
+            return Some(due);
+        }
+        self.unsettled.remove(&partition);
+        if self.broken.is_none()
+            && let Err(error) = self.partitions[&partition].settle(SETTLE_BYTES)
+        {
+            // Commits meet the same trouble and say what it means.
+            tracing::warn!(partition = partition.0, %error, "a write buffer could not be turned into a table");
+        }
+        (!self.unsettled.is_empty()).then_some(now)
+    }
+
     fn sync(&mut self) -> Result<(), StoreError> {
         if self.unsynced.is_empty() {
             return Ok(());
@@ -258,8 +350,10 @@ impl Run {
     }
 
     fn fail(&mut self, set: WriteSet, error: &StoreError) {
-        tracing::error!(partition = set.partition.0, %error, "a commit failed; the partition stops");
-        let reason = self.failed.entry(set.partition).or_insert_with(|| error.to_string().into());
+        let reason = self.failed.entry(set.partition).or_insert_with(|| {
+            tracing::error!(partition = set.partition.0, %error, "a commit failed; the partition stops");
+            error.to_string().into()
+        });
         let reason = Arc::clone(reason);
         self.report(News::Failed { set, reason });
     }

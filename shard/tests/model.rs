@@ -258,7 +258,10 @@ impl World {
     fn check_record(&mut self, pk: &str, sk: &str) {
         let mut key = Vec::new();
         encode_key(pk, sk, &mut key);
-        let found = self.owner.get(partition_of(pk.as_bytes(), PARTITIONS), &key).expect("readable");
+        let found = self
+            .owner
+            .get(partition_of(pk.as_bytes(), PARTITIONS), &key, |record| record.cloned())
+            .expect("readable");
         let expected = self.rows.get(&(pk.to_owned(), sk.to_owned()));
         let found = found.map(|record| {
             let Meta { created_ms, updated_ms, offset } = record.meta();

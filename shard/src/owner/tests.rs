@@ -50,7 +50,7 @@ fn batch(offset: u64, operations: &[Operation<'_>]) -> LogEntry {
 fn get(owner: &mut Owner, partition: PartitionId, pk: &str, sk: &str) -> Option<Record> {
     let mut key = Vec::new();
     encode_key(pk, sk, &mut key);
-    owner.get(partition, &key).expect("readable")
+    owner.get(partition, &key, |record| record.cloned()).expect("readable")
 }
 
 fn data(owner: &mut Owner, pk: &str, sk: &str) -> Option<String> {
@@ -111,7 +111,7 @@ fn mutations_are_readable_at_once_and_after_commit_and_reopen() {
         let meta = crate::record::Meta { created_ms: 1000, updated_ms: 1001, offset: Offset(1) };
         assert_eq!(record.meta(), meta);
         assert_eq!(data(owner, "p", "b"), None);
-        assert_eq!(owner.get(P, crate::key::CHECKPOINT_KEY), Ok(None));
+        assert_eq!(owner.get(P, crate::key::CHECKPOINT_KEY, |record| record.cloned()), Ok(None));
     };
     check(&mut owner);
     settle(&mut owner, &completions, P);
@@ -340,7 +340,7 @@ fn a_failing_commit_stops_its_partition_only() {
     }
     let pk = of(bad).next().expect("some");
     encode_key(pk, "a", &mut key);
-    let error = owner.get(bad, &key).expect_err("stopped");
+    let error = owner.get(bad, &key, |_| ()).expect_err("stopped");
     assert!(
         matches!(&error, Unavailable::Poisoned { reason, .. } if reason.contains("on purpose")),
         "{error}"
@@ -433,4 +433,82 @@ fn a_large_delivery_is_cut_into_write_sets() {
     let replayed = crate::replay::replay(entries, P, ONE);
     let rows = replayed.iter().map(|(key, stored)| (key.as_slice(), stored.as_slice()));
     assert_eq!(export.hash().expect("readable"), crate::hash::StateHash::of(rows));
+}
+
+/// Gives a partition up and says, once the writer has closed it, whether it is durable.
+fn give_up(owner: &mut Owner, partition: PartitionId) -> Result<(), StoreError> {
+    let (closed, done) = flume::bounded(1);
+    owner.release(partition, Box::new(move |synced| closed.send(synced).expect("somebody waits")));
+    done.recv().expect("the writer lives")
+}
+
+#[test]
+fn a_partition_comes_goes_and_comes_back_where_it_stood() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let store = Store::open(dir.path(), &StoreOptions::default()).expect("opens");
+    let prepared = Owner::prepare(store, options(ONE), &[], None).expect("prepares");
+    let opener = prepared.opener();
+    let (mut owner, completions) = prepared.start();
+    let not_owned = Unavailable::NotOwned { partition: P };
+    assert_eq!(owner.apply(P, &[put(0, "p", "a", "{}", None)]), Err(not_owned.clone()));
+
+    let opened = opener.open(P).expect("opens");
+    assert_eq!((opened.partition(), opened.next()), (P, Offset(0)));
+    owner.adopt(opened);
+    for n in 0..50 {
+        let data = format!("{{\"n\":{n}}}");
+        owner.apply(P, &[put(n, "p", "a", &data, None)]).expect("applies");
+    }
+    assert_eq!(data(&mut owner, "p", "a").as_deref(), Some(r#"{"n":49}"#));
+    give_up(&mut owner, P).expect("durable");
+    assert_eq!(owner.next(P), Err(not_owned));
+    assert!(owner.status().is_empty());
+    assert_eq!(owner.cache_status().records, 0);
+
+    // Everything that was applied before is in the store, and news of it does no harm to the new life.
+    let opened = opener.open(P).expect("opens again");
+    assert_eq!(opened.next(), Offset(50));
+    owner.adopt(opened);
+    owner
+        .apply(P, &[put(49, "p", "a", r#"{"n":-1}"#, None), put(50, "p", "b", "{}", None)])
+        .expect("applies");
+    for completion in completions.drain() {
+        owner.complete(completion);
+    }
+    settle(&mut owner, &completions, P);
+    assert_eq!(data(&mut owner, "p", "a").as_deref(), Some(r#"{"n":49}"#));
+    assert_eq!(list(&owner, ScanRange { pk: "p".into(), ..ScanRange::default() }), "a b");
+    assert_eq!(owner.status()[0].committed, Offset(51));
+    give_up(&mut owner, P).expect("durable");
+    give_up(&mut owner, P).expect("nothing to close");
+    shut(owner);
+}
+
+#[test]
+fn a_failed_partition_is_healed_by_giving_it_up_and_taking_it_again() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let store = Store::open(dir.path(), &StoreOptions::default()).expect("opens");
+    let place = crate::store::Store::path(&store).to_owned();
+    let mut failures = 1;
+    let hook: WriterHook = Box::new(move |step| match step {
+        WriterStep::Commit(_) if failures > 0 => {
+            failures -= 1;
+            Err(StoreError::thread(&place, std::io::Error::other("on purpose")))
+        }
+        _ => Ok(()),
+    });
+    let prepared = Owner::prepare(store, options(ONE), &[P], Some(hook)).expect("prepares");
+    let opener = prepared.opener();
+    let (mut owner, completions) = prepared.start();
+    owner.apply(P, &[put(0, "p", "a", "{}", None)]).expect("applies");
+    owner.complete(completions.recv().expect("the writer lives"));
+    assert!(owner.next(P).is_err(), "the commit failed");
+    give_up(&mut owner, P).expect("nothing of it was committed");
+    let opened = opener.open(P).expect("opens");
+    assert_eq!(opened.next(), Offset(0), "the log has what the store lacks");
+    owner.adopt(opened);
+    owner.apply(P, &[put(0, "p", "a", "{}", None)]).expect("applies");
+    settle(&mut owner, &completions, P);
+    assert_eq!(data(&mut owner, "p", "a").as_deref(), Some("{}"));
+    shut(owner);
 }
