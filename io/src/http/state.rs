@@ -22,7 +22,7 @@ const WRITE_PROGRESS: u64 = 64 << 10;
 pub(crate) const LINGER_MS: u64 = 1000;
 
 /// An HTTP/1.1 connection that rests this long gives hyper's buffers back.
-const PARK_MS: u64 = 1000;
+const PARK_MS: u64 = 200;
 
 /// Deadlines in milliseconds of the coarse clock.
 #[derive(Debug, Clone, Copy)]
@@ -375,7 +375,7 @@ mod tests {
         drop(second);
         assert_eq!(state.phase(), Phase::Idle);
         after(&clock, 999);
-        assert_eq!(state.judge(&DEADLINES), None);
+        assert_eq!(state.judge(&DEADLINES), Some(Verdict::Park), "resting, and not late yet");
         after(&clock, 1);
         assert_eq!(state.judge(&DEADLINES), Some(Verdict::IdleLate));
     }

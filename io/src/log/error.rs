@@ -21,6 +21,15 @@ pub enum AppendError {
         /// Which message of the call, from 0.
         index: usize,
     },
+    /// The brokers refuse a message of this size, though this node would take it. Nothing was written. The operator
+    /// raises `max.message.bytes` of the topic, or lowers `MAX_MESSAGE_BYTES` on every node.
+    #[error(
+        "Kafka refuses a message of {size} bytes: the topic's max.message.bytes is lower than MAX_MESSAGE_BYTES"
+    )]
+    RefusedTooLarge {
+        /// Bytes of key and value.
+        size: usize,
+    },
     /// The queue is full: the log's disk or the brokers are slower than the writers. Nothing was queued; the client
     /// tries again later.
     #[error("the log's queue is full")]
@@ -42,6 +51,20 @@ pub enum AppendError {
     /// The process is shutting down. Nothing was queued; the client asks another node.
     #[error("the log is closed")]
     Closed,
+}
+
+impl LogError {
+    /// Whether the settings of this node, or of the topics, have to change before another try can go better.
+    pub fn is_setting(&self) -> bool {
+        matches!(
+            self,
+            LogError::Options(_)
+                | LogError::PartitionCount { .. }
+                | LogError::MissingTopic { .. }
+                | LogError::TopicPartitions { .. }
+                | LogError::Namespace { .. }
+        )
+    }
 }
 
 /// Why a log cannot be opened or read.
@@ -122,6 +145,65 @@ pub enum LogError {
         partition: u32,
         /// How many there are.
         partitions: u32,
+    },
+    /// The brokers did not answer while the log was opened. The operator looks at the brokers and at KAFKA_SEEDS; the
+    /// process ends and is started again.
+    #[error("Kafka cannot be reached at {seeds} (KAFKA_SEEDS): {reason}")]
+    Unreachable {
+        /// What was tried.
+        seeds: String,
+        /// What the last try said.
+        reason: String,
+    },
+    /// The brokers, or librdkafka, refuse something that trying again does not change: a login, a certificate, a right.
+    #[error("{reason}")]
+    Refused {
+        /// What was refused, and which setting decides.
+        reason: String,
+    },
+    /// Another process has joined the group under the same name. Two nodes would apply to what both believe to be
+    /// theirs: the operator gives each node an INSTANCE_ID of its own.
+    #[error(
+        "another node has joined the consumer group {group} as {instance:?}: every node needs an INSTANCE_ID of its own"
+    )]
+    Fenced {
+        /// The name.
+        instance: String,
+        /// The group.
+        group: String,
+    },
+    /// The topic does not exist. The operator makes it.
+    #[error("the topic {topic} does not exist: make it with `firescroll topics create`")]
+    MissingTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// The topic has another partition count than this node. Keys would go to the wrong partitions: the operator
+    /// corrects PARTITIONS, or undoes the change of the topic with a new namespace.
+    #[error(
+        "the topic {topic} has {found} partitions, this node is configured with {configured} (PARTITIONS); \
+         a namespace keeps the count that it was made with"
+    )]
+    TopicPartitions {
+        /// The topic.
+        topic: String,
+        /// Its partitions.
+        found: u32,
+        /// The configured count.
+        configured: u32,
+    },
+    /// The namespace was made with another partition count. The operator corrects PARTITIONS.
+    #[error(
+        "the namespace was made with {found} partitions (first record of {topic}), this node is configured with \
+         {configured}: set PARTITIONS={found}"
+    )]
+    Namespace {
+        /// The topic with the record.
+        topic: String,
+        /// What it says.
+        found: u32,
+        /// The configured count.
+        configured: u32,
     },
     /// The log cannot be reached at the moment. The caller polls again; nothing is lost.
     #[error("the log cannot be reached: {reason}")]

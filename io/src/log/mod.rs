@@ -9,11 +9,12 @@
 //! **Runs on**: `append` is called by the serving cores and never waits for the disk or the network. A consumer
 //! belongs to one thread that may block (the ingest thread).
 //!
-//! **Not here**: what the bytes mean (keys are routing hints, values are opaque), and who owns a partition.
+//! **Not here**: what the bytes mean (keys are routing hints, values are opaque), and what a change of ownership costs.
 
 pub mod embedded;
 mod error;
 pub mod faulty;
+pub mod kafka;
 
 use std::time::Duration;
 
@@ -88,6 +89,25 @@ pub trait Log: Send + Sync {
     /// [`LogError::OutOfRange`] names a partition whose offset lies below its start or above its end.
     fn consumer(&self, from: &[(u32, u64)]) -> Result<Box<dyn Consumer>, LogError>;
 
+    /// Reads the partitions that the log's group deals out to this process; [`Consumer::change`] says which. A log that
+    /// belongs to one process has no group: it refuses.
+    ///
+    /// # Errors
+    /// [`LogError::Options`] without a group; what the log refuses.
+    fn subscribe(&self) -> Result<Box<dyn Consumer>, LogError> {
+        Err(LogError::Options("this log has no consumer groups".to_owned()))
+    }
+
+    /// Whether other processes read and write the log as well: then this one can do without some of its partitions.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Why this process must not go on with the log, if that is so: going on could send a mutation to the wrong place.
+    fn fatal(&self) -> Option<LogError> {
+        None
+    }
+
     /// Tells the log that the stores durably hold everything below these offsets. A hint: what is dropped, and when,
     /// is the log's policy. Partitions that are not named keep what they last said. Never blocks.
     fn release(&self, durable: &[(u32, u64)]);
@@ -114,6 +134,78 @@ pub trait Consumer: Send {
 
     /// Continues a partition exactly where it stood.
     fn resume(&mut self, partition: u32);
+
+    /// The next change of what this consumer reads, which the caller carries out and answers. A consumer of given
+    /// partitions is never told of one.
+    fn change(&mut self) -> Option<Change> {
+        None
+    }
+
+    /// Answers [`Change::Assigned`]: delivers each partition from the given offset on (the first one not yet seen).
+    /// Returns the partitions whose offset the log does not hold; they deliver nothing, and are given back like others.
+    ///
+    /// # Errors
+    /// The log does not take the answer.
+    fn start(&mut self, from: &[(u32, u64)]) -> Result<Vec<Gap>, LogError> {
+        let _ = from;
+        Ok(Vec::new())
+    }
+
+    /// Answers [`Change::Revoked`]: the partitions are flushed and closed here, others may have them.
+    ///
+    /// # Errors
+    /// The log does not take the answer.
+    fn give_back(&mut self, partitions: &[u32]) -> Result<(), LogError> {
+        let _ = partitions;
+        Ok(())
+    }
+
+    /// Tells the log how far partitions have been applied (the first offset that has not), for lag displays alone.
+    fn report(&mut self, applied: &[(u32, u64)]) {
+        let _ = applied;
+    }
+}
+
+/// A change in what a consumer reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// These are to be read from now on; [`Consumer::start`] answers.
+    Assigned(Vec<u32>),
+    /// These deliver nothing any more; [`Consumer::give_back`] answers.
+    Revoked(Vec<u32>),
+    /// The group has lost touch with this process, or this process with the group, and may have dealt these to others.
+    /// They deliver nothing until they are assigned again, or others are; no answer is awaited.
+    Lost(Vec<u32>),
+    /// The log has dropped what this partition was to deliver next. It delivers nothing; no answer is awaited.
+    Missing(Gap),
+}
+
+/// A partition that cannot be continued from the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The partition.
+    pub partition: u32,
+    /// The offset that was to be delivered next.
+    pub next: u64,
+    /// The first offset that the log holds.
+    pub start: u64,
+    /// The offset after the last.
+    pub end: u64,
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Gap { partition, next, start, end } = self;
+        write!(
+            f,
+            "partition {partition} is to be continued at offset {next}, the log holds {start}..{end}: "
+        )?;
+        if next < start {
+            write!(f, "mutations in between are gone, the partition must be restored from a backup")
+        } else {
+            write!(f, "this store has seen a log that is not this one, or the log has lost its end")
+        }
+    }
 }
 
 /// How a log is doing.
