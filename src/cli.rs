@@ -1,4 +1,5 @@
-//! The client half of the program: `get`, `put`, `delete`, `list`, `import` and `export` over HTTP.
+//! The client half of the program: `get`, `put`, `delete`, `list`, `import` and `export` over HTTP, and `topics`, which
+//! talks to Kafka.
 //!
 //! arguments → one file for each command → `server::Server` (blocking HTTP) → NDJSON on standard output,
 //! words on standard error, an exit code for scripts: 0 done and everything found, 1 done but something was
@@ -10,7 +11,7 @@
 //!
 //! **Runs on**: the main thread; `import` adds a thread for each connection and one that reads.
 //!
-//! **Not here**: the log or the stores. A client knows the HTTP API and nothing else of a node.
+//! **Not here**: the stores. A client knows the HTTP API and nothing else of a node; `topics` knows no node at all.
 
 mod answer;
 mod data;
@@ -24,6 +25,7 @@ mod progress;
 mod put;
 mod server;
 mod stop;
+mod topics;
 mod write;
 
 use std::process::ExitCode;
@@ -54,6 +56,8 @@ pub enum ClientCommand {
     /// Save records to a file, one JSON object a line
     #[command(after_help = export::EXAMPLES)]
     Export(export::Export),
+    /// Make or check the Kafka topics of a namespace
+    Topics(Box<topics::Topics>),
 }
 
 /// Where the node is and how long to wait for it: the same for every client command.
@@ -92,6 +96,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
         ClientCommand::List(list) => list.run(),
         ClientCommand::Import(import) => import.run(),
         ClientCommand::Export(export) => export.run(),
+        ClientCommand::Topics(topics) => topics.run(),
     };
     match outcome {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@
 
 mod cpu_list;
 mod fit;
+mod kafka;
 mod machine;
 mod problem;
 mod raw;
@@ -26,6 +27,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use firescroll_io::log::kafka::Mechanism;
 pub use machine::{Machine, raise_open_files};
 pub use problem::{ConfigError, Problem};
 pub use raw::RawConfig;
@@ -53,10 +55,33 @@ pub struct Config {
 }
 
 /// The log behind the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogKind {
     /// The node's own log, in a directory under `DB_PATH`: one node, no other service needed.
     Embedded,
+    /// Kafka or Redpanda, shared by all nodes of all regions (`KAFKA_SEEDS` is set).
+    Kafka(Kafka),
+}
+
+/// How to reach the brokers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kafka {
+    /// `KAFKA_SEEDS`: `host:port`, separated by commas.
+    pub seeds: String,
+    /// `KAFKA_TLS`.
+    pub tls: bool,
+    /// `KAFKA_TLS_CA_PATH`: certificates that the brokers' are checked against; the system's without.
+    pub tls_ca: Option<PathBuf>,
+    /// `KAFKA_USER` and `KAFKA_PASS`.
+    pub login: Option<(String, Secret)>,
+    /// `KAFKA_SASL_MECHANISM`.
+    pub mechanism: Mechanism,
+    /// `KAFKA_SESSION_MS`: how long the group waits for a silent node before its partitions move.
+    pub session: Duration,
+    /// `KAFKA_RACK`: where this node is, for fetching from a replica nearby.
+    pub rack: String,
+    /// `KAFKA_CONNECT_TIMEOUT_MS`: how long a start waits for the brokers.
+    pub connect_timeout: Duration,
 }
 
 /// Which data this node serves, and under which names.

@@ -1,8 +1,8 @@
 //! The control core's duties while the node serves: signals, the internal port, the disk, retention, the watchdog.
 //!
 //! Once a second it looks at the free space (too little refuses writes), tells the log what the stores hold durably,
-//! and checks that every core has ticked. Ten times a second it wakes cores that have not ticked for a while: one that
-//! sleeps by mistake goes on then. A core that is stuck for `STUCK_CHECKS` checks ends the process: its partitions
+//! checks that every core has ticked, and stops the node if the log cannot be gone on with. Ten times a second it wakes
+//! cores that have not ticked for a while: one that sleeps by mistake goes on then. A core that is stuck for `STUCK_CHECKS` checks ends the process: its partitions
 //! would stay unanswered for ever, while the service manager can start afresh.
 //!
 //! Invariants: a duty that fails is logged and tried again; none of them can stop another.
@@ -52,9 +52,11 @@ pub fn until_stopped(
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
-            () = duties(&internal, heartbeats) => "the end of all duties",
+            () = duties(&internal, heartbeats) => "the log cannot be gone on with",
         };
-        let sleep = internal.config.shutdown.sleep;
+        // Balancers need no notice of a node that must not take another write.
+        let fatal = internal.progress.fatal().is_some();
+        let sleep = if fatal { Duration::ZERO } else { internal.config.shutdown.sleep };
         tracing::info!("{name}: stopping; a second signal ends the process at once");
         internal.progress.stop();
         let (done, stopped) = tokio::sync::oneshot::channel();
@@ -78,6 +80,7 @@ pub fn until_stopped(
     })
 }
 
+/// Ends only when the node must.
 async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>]) {
     let mut stuck = vec![0; heartbeats.len()];
     let mut ticks = tokio::time::interval(DUTY);
@@ -90,6 +93,9 @@ async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>]) {
                 watch_disk(&storage.db_path, storage.disk_reserve_bytes, &internal.progress);
                 release(internal.log.as_ref(), &internal.progress);
                 watch_cores(heartbeats, &mut stuck);
+                if internal.progress.fatal().is_some() && !internal.progress.stopping() {
+                    return;
+                }
             }
             _ = wakes.tick() => wake_cores(heartbeats, &internal.cores),
         }

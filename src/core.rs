@@ -1,8 +1,8 @@
 //! All that lives on one serving core: listener, partitions, peers, and the tasks between them.
 //!
-//! Tasks of a core: the HTTP server (one task a connection); `apply`, which feeds deliveries of the log to the owner;
-//! `completions`, which tells the owner what its writer thread has committed; one inbox for each other core, which
-//! answers its questions; `commands` of the control core; the tick.
+//! Tasks of a core: the HTTP server (one task a connection); `take_steps`, which feeds deliveries of the log to the owner
+//! and takes and gives up partitions; `take_completions`, which tells the owner what its writer thread has
+//! committed; one inbox for each other core, which answers its questions; `take_commands` of the control core; the tick.
 //!
 //! Invariants: everything here belongs to this core, so that a lookup or an apply is one uninterrupted step and
 //! readers never see half a batch; nobody keeps a borrow across an await; whatever takes longer than a slice pauses.
@@ -19,7 +19,8 @@ use firescroll_io::http::{
 };
 use firescroll_io::log::Log;
 use firescroll_shard::{
-    Closing, Completion, LogEntry, Offset, Owner, PartitionId, PartitionStatus, PreparedOwner,
+    Closing, Completion, LogEntry, Offset, OpenedPartition, Owner, PartitionId, PartitionStatus,
+    PreparedOwner, StoreError, Unavailable,
 };
 use futures_channel::oneshot;
 use futures_lite::future::or;
@@ -36,15 +37,21 @@ use crate::api::request::Parser;
 use crate::bell::Bell;
 use crate::error::ApiError;
 use crate::export::{self, Rows};
-use crate::ingest::Delivery;
+use crate::ingest::{Delivery, Step};
 use crate::keys::KeyList;
 use crate::metrics::{Metrics, Operation, PartitionOperation};
 use crate::peers::{Answer, Awaited, Envelope, Inbox, Mesh, Peers, Question};
-use crate::progress::Progress;
+use crate::progress::{Holding, Progress};
 use crate::route::{Routes, ShardId};
 
-/// Mutations applied before others on the core get a turn: some 100 µs.
+/// Mutations applied before others on the core get a turn: some 100 µs while nobody asks anything, a quarter of it while
+/// requests come, which would wait behind them.
 const APPLY_SLICE: usize = 32;
+const APPLY_SLICE_BESIDE_REQUESTS: usize = 8;
+/// Slices without a request after which the core counts as one that nobody asks.
+const QUIET_SLICES: u32 = 64;
+/// Time that news of the writer may take before others get a turn.
+const NEWS_SLICE: Duration = Duration::from_micros(50);
 /// Listings that may be open on a core: each holds a snapshot of its store.
 const MAX_STREAMS: usize = 256;
 /// Bytes of large request bodies that a core holds at a time.
@@ -98,6 +105,8 @@ pub struct Core {
     /// The size that the next answer of a get will probably have.
     pub answer_hint: Cell<usize>,
     requests: Cell<usize>,
+    /// Requests answered since the start.
+    answered: Cell<u64>,
     streams: Cell<usize>,
     waiters: Cell<usize>,
     /// Rings when mutations have been applied and somebody waits for that.
@@ -162,8 +171,8 @@ pub struct CoreSetup {
     pub address: SocketAddr,
     /// The mesh of cores; none if this is the only one.
     pub mesh: Option<Mesh>,
-    /// Mutations to apply.
-    pub deliveries: flume::Receiver<Delivery>,
+    /// Mutations to apply, partitions to take and to give up.
+    pub steps: flume::Receiver<Step>,
     /// What the control core asks.
     pub commands: flume::Receiver<Command>,
     /// Sign of life for the watchdog.
@@ -231,6 +240,7 @@ async fn serve_until_stopped(setup: CoreSetup) -> Result<(), String> {
         spare_keys: Cell::default(),
         answer_hint: Cell::new(512),
         requests: Cell::new(0),
+        answered: Cell::new(0),
         streams: Cell::new(0),
         waiters: Cell::new(0),
         applied: Bell::default(),
@@ -246,7 +256,7 @@ async fn serve_until_stopped(setup: CoreSetup) -> Result<(), String> {
     let counters = Rc::new(ConnectionCounters::default());
     let stop = Stop::default();
     glommio::spawn_local(take_completions(Rc::clone(&core), completions)).detach();
-    let applying = glommio::spawn_local(apply(Rc::clone(&core), setup.deliveries));
+    let applying = glommio::spawn_local(take_steps(Rc::clone(&core), setup.steps));
     glommio::spawn_local(take_commands(
         Rc::clone(&core),
         setup.commands,
@@ -317,6 +327,7 @@ impl Core {
 
     /// Counts an answer.
     pub fn record(&self, operation: Option<Operation>, status: StatusCode, took: Duration) {
+        self.answered.set(self.answered.get() + 1);
         let mut metrics = self.metrics.borrow_mut();
         if let Some(operation) = operation {
             metrics.http(operation, took);
@@ -367,20 +378,32 @@ impl Core {
     }
 
     fn has(&self, awaited: &Awaited) -> bool {
-        awaited.positions.iter().all(|position| self.progress.applied(position.partition) > position.offset)
+        // A partition that is not held here is not waited for: the lookup says so.
+        awaited.positions.iter().all(|position| {
+            self.progress.applied(position.partition) > position.offset
+                || matches!(self.progress.holding(position.partition), Holding::Elsewhere | Holding::Missing)
+        })
     }
 
     /// Applies a few mutations of one partition, in one step.
     fn apply(&self, partition: PartitionId, entries: &[LogEntry]) {
         let before = Instant::now();
         let mut owner = self.owner.borrow_mut();
-        if owner.apply(partition, entries).is_err() {
-            // A failed store takes no more mutations; the log keeps them for the restart.
-            self.progress.poison(partition);
-            return;
+        match owner.apply(partition, entries) {
+            Ok(_) => {}
+            // It was given up since it was sent here; whoever has it now applies it.
+            Err(Unavailable::NotOwned { .. }) => return,
+            Err(_) => {
+                // A failed store takes no more mutations; the log keeps them for the restart.
+                self.progress.poison(partition);
+                return;
+            }
         }
         if let Ok(next) = owner.next(partition) {
             self.progress.set_applied(partition, next);
+        }
+        if let Some(last) = entries.last() {
+            self.progress.set_applied_timestamp_ms(partition, last.timestamp_ms);
         }
         let each = before.elapsed() / u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX);
         self.metrics.borrow_mut().partition(PartitionOperation::Apply, each);
@@ -405,6 +428,33 @@ impl Core {
         self.committed.ring();
     }
 
+    /// Answers for a partition from here on.
+    fn take(&self, opened: OpenedPartition, end: Offset) {
+        let (partition, next) = (opened.partition(), opened.next());
+        self.owner.borrow_mut().adopt(opened);
+        self.progress.take(partition, next, end.max(next));
+    }
+
+    /// Stops answering for a partition; `closed` hears of it when the writer has made it durable.
+    fn give_up(&self, partition: PartitionId, closed: flume::Sender<PartitionId>) {
+        let done = move |synced: Result<(), StoreError>| {
+            if let Err(error) = synced {
+                tracing::error!(
+                    "partition {partition} was not made durable: {error}; the log has what it lacks"
+                );
+            }
+            // The ingest thread has gone when the node stops.
+            let _ = closed.send(partition);
+        };
+        // Unless more is known of it: that it is missing.
+        if self.progress.holding(partition) == Holding::Held {
+            self.progress.set_holding(partition, Holding::Elsewhere);
+        }
+        self.owner.borrow_mut().release(partition, Box::new(done));
+        // Whoever waits for a position of it must hear that it will not come.
+        self.applied.ring();
+    }
+
     fn close(&self) {
         let closing = self.owner.borrow_mut().close();
         if let Some(Err(error)) = closing.map(Closing::finish) {
@@ -416,18 +466,53 @@ impl Core {
     }
 }
 
-/// Feeds deliveries to the owner until there are no more, with pauses, and never faster than the writer commits.
-async fn apply(core: Rc<Core>, deliveries: flume::Receiver<Delivery>) {
-    while let Ok(delivery) = deliveries.recv_async().await {
-        for (partition, entries) in delivery {
-            for slice in entries.chunks(APPLY_SLICE) {
-                while core.owner.borrow().backlog_full() {
-                    core.committed.rung().await;
-                }
-                core.apply(partition, slice);
-                if slice.len() == APPLY_SLICE {
-                    core.pause().await;
-                }
+/// Carries out what the ingest thread sends, in order, until there is no more.
+async fn take_steps(core: Rc<Core>, steps: flume::Receiver<Step>) {
+    let mut pace = Pace::default();
+    while let Ok(step) = steps.recv_async().await {
+        match step {
+            Step::Apply(delivery) => apply(&core, delivery, &mut pace).await,
+            Step::Open(partition, end) => core.take(*partition, end),
+            Step::Close(partition, closed) => core.give_up(partition, closed),
+        }
+    }
+}
+
+/// How many mutations are applied in one go.
+#[derive(Default)]
+struct Pace {
+    answered: u64,
+    quiet: u32,
+    taken: usize,
+}
+
+impl Pace {
+    /// The size of the next slice.
+    fn slice(&mut self, core: &Core) -> usize {
+        let answered = core.answered.get();
+        self.quiet = if answered == self.answered { self.quiet.saturating_add(1) } else { 0 };
+        self.answered = answered;
+        if self.quiet < QUIET_SLICES { APPLY_SLICE_BESIDE_REQUESTS } else { APPLY_SLICE }
+    }
+}
+
+/// Feeds a delivery to the owner, with pauses, and never faster than the writer commits.
+async fn apply(core: &Core, delivery: Delivery, pace: &mut Pace) {
+    for (partition, entries) in delivery {
+        let mut rest = &entries[..];
+        while !rest.is_empty() {
+            while core.owner.borrow().backlog_full() {
+                core.committed.rung().await;
+            }
+            let most = pace.slice(core);
+            let (slice, after) = rest.split_at(rest.len().min(most));
+            core.apply(partition, slice);
+            rest = after;
+            // Small deliveries share a turn.
+            pace.taken += slice.len();
+            if pace.taken >= most {
+                pace.taken = 0;
+                core.pause().await;
             }
         }
     }
@@ -435,9 +520,14 @@ async fn apply(core: Rc<Core>, deliveries: flume::Receiver<Delivery>) {
 
 async fn take_completions(core: Rc<Core>, completions: flume::Receiver<Completion>) {
     while let Ok(completion) = completions.recv_async().await {
+        let turn = Instant::now();
         core.complete(completion);
-        for completion in completions.drain() {
+        while let Ok(completion) = completions.try_recv() {
             core.complete(completion);
+            if turn.elapsed() > NEWS_SLICE {
+                core.pause().await;
+                break;
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Wires a node together, in the order in which its parts depend on each other, and takes it apart again.
 //!
 //! Start: directory → log → stores (moved if `SHARDS` has changed) → cores → ingest. Nothing listens before the
-//! stores are open; `/ready` turns when the log has been caught up with. Stop: `/ready` turns, `SHUTDOWN_SLEEP_SEC`,
-//! listeners close, requests in flight end, ingest ends, stores close, the log closes.
+//! stores are open; `/ready` turns when the log has been caught up with. With a log of its own a node opens all partitions
+//! at once; with a shared one it opens those that its group assigns to it, when it does. Stop: `/ready` turns,
+//! `SHUTDOWN_SLEEP_SEC`, listeners close, requests in flight end, ingest ends, stores close, the log closes.
 //!
 //! Invariants: what fails at start is said in one line and leaves nothing half made; input stops before what it needs.
 //! Runs on: the main thread, which becomes the control core's. Not here: what the parts do.
@@ -14,19 +15,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firescroll_io::http::{Heartbeat, HttpLimits};
+use firescroll_io::log::kafka::{self, KafkaLog, KafkaOptions, Sasl, Tls};
 use firescroll_io::log::{EmbeddedLog, EmbeddedOptions, Log, LogError};
 use firescroll_shard::{
-    Offset, Owner, OwnerOptions, PartitionId, PreparedOwner, ReshardStep, Store, StoreError, StoreOptions,
-    reshard, shard_path,
+    Offset, Opener, Owner, OwnerOptions, PartitionId, PreparedOwner, ReshardStep, Store, StoreError,
+    StoreOptions, reshard, shard_path,
 };
 
 use crate::api::offload::Offload;
 use crate::api::request::Parser;
-use crate::config::Config;
+use crate::config::{Config, Kafka, LogKind};
 use crate::control;
 use crate::core::{self, Command, CoreSetup, Settings};
-use crate::cpu::pin;
-use crate::ingest::{DELIVERIES, Delivery, Ingest};
+use crate::cpu::{FEEDING, STORING, pin, stand_back};
+use crate::ingest::{Ingest, Parts, STEPS, Step};
 use crate::internal::Internal;
 use crate::layout::{Layout, LayoutError};
 use crate::peers;
@@ -63,9 +65,24 @@ pub enum NodeError {
     /// A thread or a runtime cannot be had.
     #[error("{0}")]
     System(String),
+    /// The node must not go on; it has stopped in good order.
+    #[error("the node has stopped: {0}")]
+    Fatal(String),
 }
 
-/// Runs a node until it is told to stop. Exit code 0 after a clean stop, 1 with a line in the log otherwise.
+impl NodeError {
+    /// 2 when a setting has to change before another start can go better, else 1.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Layout(LayoutError::Mismatch { .. }) => 2,
+            Self::Log(error) if error.is_setting() => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs a node until it is told to stop. Exit code 0 after a clean stop; otherwise a line in the log says why, and the
+/// code is 2 for settings that contradict the data or the log, 1 for everything else.
 #[must_use]
 pub fn run(config: Config) -> ExitCode {
     match serve(config) {
@@ -75,7 +92,7 @@ pub fn run(config: Config) -> ExitCode {
         }
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -85,24 +102,37 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
     let partitions = config.cluster.partitions;
     let layout = Layout::open(&config.storage.db_path, &config.cluster.namespace, partitions.get())?;
     let (api, internal_listener) = listeners(&mut config)?;
-    let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(&layout.log(), log_options(&config))?);
+    let log = open_log(&config, &layout)?;
     let progress = Arc::new(Progress::new(partitions.get()));
-    for partition in progress.partitions() {
-        progress.set_target(partition, Offset(log.end(partition.0)));
-    }
     let shards = u32::try_from(config.cores.shards().get()).ok().and_then(NonZeroU32::new);
     let shards = shards.ok_or_else(|| NodeError::System("SHARDS does not fit".into()))?;
     let routes = Routes { partitions, shards };
-    let prepared = open_stores(&config, &layout, routes)?;
+    let prepared = open_stores(&config, &layout, routes, !log.is_shared())?;
+    let openers: Vec<Opener> = prepared.iter().map(PreparedOwner::opener).collect();
     let node = Node::start(&config, routes, api, &log, &progress, prepared)?;
-    let ingest = Ingest::start(
-        log.as_ref(),
-        &node.nexts.iter().map(|(partition, next)| (partition.0, next.0)).collect::<Vec<_>>(),
-        node.routes,
-        node.deliveries.clone(),
-        Arc::clone(&progress),
-        pin_control(&config),
-    )?;
+    for (partition, next) in &node.nexts {
+        progress.take(*partition, *next, Offset(log.end(partition.0)));
+    }
+    let consumer = if log.is_shared() {
+        log.subscribe()?
+    } else {
+        let from: Vec<(u32, u64)> =
+            node.nexts.iter().map(|(partition, next)| (partition.0, next.0)).collect();
+        log.consumer(&from)?
+    };
+    let parts = Parts {
+        consumer,
+        log: Arc::clone(&log),
+        routes: node.routes,
+        cores: node.steps.clone(),
+        openers,
+        progress: Arc::clone(&progress),
+    };
+    let place = pin_control(&config);
+    let ingest = Ingest::start(parts, move || {
+        place();
+        stand_back(FEEDING);
+    })?;
     banner(&config, started.elapsed());
     let internal = Internal {
         config: config.clone(),
@@ -115,10 +145,67 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
     pin_control(&config)();
     let heartbeats = node.heartbeats.clone();
     let timeout = config.shutdown.timeout;
+    let verdict = Arc::clone(&internal.progress);
     let stop = move || node.stop(ingest, log.as_ref(), timeout);
     let stopped = control::until_stopped(internal_listener, internal, &heartbeats, stop);
     drop(layout);
-    stopped.map_err(|error| NodeError::System(format!("the control core: {error}")))
+    stopped.map_err(|error| NodeError::System(format!("the control core: {error}")))?;
+    verdict.fatal().map_or(Ok(()), |reason| Err(NodeError::Fatal(reason.to_owned())))
+}
+
+/// The log that the configuration asks for. A shared log's threads run where the control core does.
+fn open_log(config: &Config, layout: &Layout) -> Result<Arc<dyn Log>, NodeError> {
+    let kafka = match &config.log {
+        LogKind::Embedded => return Ok(Arc::new(EmbeddedLog::open(&layout.log(), log_options(config))?)),
+        LogKind::Kafka(kafka) => kafka,
+    };
+    tracing::info!("connecting to Kafka at {}", kafka.seeds);
+    let options = kafka_options(config, kafka);
+    let pin = pin_control(config);
+    let opened = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            pin();
+            stand_back(FEEDING);
+            let log = KafkaLog::open(options.clone())?;
+            warn_of_settings(&options, config);
+            Ok::<_, LogError>(log)
+        });
+        opening.join().expect("a panic ends the process")
+    });
+    Ok(Arc::new(opened?))
+}
+
+/// Settings of the topics that could lose mutations are said at every start; not to be able to read them is no reason
+/// not to start.
+fn warn_of_settings(options: &KafkaOptions, config: &Config) {
+    let told = config.storage.log_retention.and_then(|kept| u64::try_from(kept.as_millis()).ok());
+    match kafka::check_topics(options, told) {
+        Ok(findings) => findings.iter().for_each(|finding| tracing::warn!("{finding}")),
+        Err(error) => tracing::warn!("the topics' settings were not checked: {error}"),
+    }
+}
+
+/// What the log needs to know of the configuration.
+pub(crate) fn kafka_options(config: &Config, kafka: &Kafka) -> KafkaOptions {
+    let cluster = &config.cluster;
+    KafkaOptions {
+        seeds: kafka.seeds.clone(),
+        tls: kafka.tls.then(|| Tls { ca: kafka.tls_ca.clone() }),
+        sasl: kafka.login.as_ref().map(|(user, password)| Sasl {
+            mechanism: kafka.mechanism,
+            user: user.clone(),
+            password: password.expose().to_owned(),
+        }),
+        namespace: cluster.namespace.clone(),
+        group: kafka::group(&cluster.namespace, &cluster.region, &cluster.replica_group),
+        instance: cluster.instance_id.clone(),
+        rack: kafka.rack.clone(),
+        session: kafka.session,
+        partitions: cluster.partitions.get(),
+        max_message_bytes: config.storage.max_message_bytes,
+        ack_timeout: config.storage.log_ack_timeout,
+        connect_timeout: kafka.connect_timeout,
+    }
 }
 
 /// The addresses with their real ports. Several listeners may share a port in one process (SO_REUSEPORT), and another
@@ -157,8 +244,13 @@ fn pin_control(config: &Config) -> impl FnOnce() + Send + 'static {
 }
 
 /// Moves partitions to where the present `SHARDS` wants them and opens all stores, on threads that run on background
-/// CPUs: a store's own workers inherit that.
-fn open_stores(config: &Config, layout: &Layout, routes: Routes) -> Result<Vec<PreparedOwner>, NodeError> {
+/// CPUs: a store's own workers inherit that. Opens `all` partitions, or none yet.
+fn open_stores(
+    config: &Config,
+    layout: &Layout,
+    routes: Routes,
+    all: bool,
+) -> Result<Vec<PreparedOwner>, NodeError> {
     let shards = routes.shards.get();
     let options =
         StoreOptions { cache_bytes: config.storage.store_cache_bytes as u64, ..StoreOptions::default() };
@@ -166,11 +258,13 @@ fn open_stores(config: &Config, layout: &Layout, routes: Routes) -> Result<Vec<P
     let root = layout.stores();
     let open = |shard| -> Result<PreparedOwner, StoreError> {
         let store = Store::open(&shard_path(root, shard), &options)?;
-        Owner::prepare(store, owner_options(config), &owned(routes, ShardId(shard)), None)
+        let owned = if all { owned(routes, ShardId(shard)) } else { Vec::new() };
+        Owner::prepare(store, owner_options(config), &owned, None)
     };
     let opened: Result<Vec<PreparedOwner>, StoreError> = std::thread::scope(|scope| {
         let opening = scope.spawn(|| {
             pin(&cpus);
+            stand_back(STORING);
             let report = reshard(root, routes.partitions, routes.shards, &options, &mut progress_of_move)?;
             if report.moved_partitions > 0 {
                 tracing::info!(
@@ -207,10 +301,10 @@ struct Node {
     routes: Routes,
     threads: Vec<glommio::ExecutorJoinHandle<()>>,
     commands: Vec<flume::Sender<Command>>,
-    deliveries: Vec<flume::Sender<Delivery>>,
+    steps: Vec<flume::Sender<Step>>,
     heartbeats: Vec<Arc<Heartbeat>>,
     drained: flume::Receiver<ShardId>,
-    /// The first offset that each partition has not applied.
+    /// The first offset that each partition has not applied, of those that were opened at the start.
     nexts: Vec<(PartitionId, Offset)>,
 }
 
@@ -234,21 +328,21 @@ impl Node {
             routes,
             threads: Vec::new(),
             commands: Vec::new(),
-            deliveries: Vec::new(),
+            steps: Vec::new(),
             heartbeats: Vec::new(),
             drained,
             nexts: Vec::new(),
         };
         for (number, prepared) in (0..).zip(prepared) {
             let (commands, commands_in) = flume::bounded(64);
-            let (deliveries, deliveries_in) = flume::bounded(DELIVERIES);
+            let (steps, steps_in) = flume::bounded(STEPS);
             let heartbeat = Heartbeat::new();
             let setup = CoreSetup {
                 id: ShardId(number),
                 cpu: config.cores.shard_cpus[number as usize],
                 routes,
                 prepared,
-                owned: owned(routes, ShardId(number)),
+                owned: if log.is_shared() { Vec::new() } else { owned(routes, ShardId(number)) },
                 log: Arc::clone(log),
                 progress: Arc::clone(progress),
                 offload: offload.clone(),
@@ -256,7 +350,7 @@ impl Node {
                 limits: http_limits(config),
                 address: api,
                 mesh: mesh.clone(),
-                deliveries: deliveries_in,
+                steps: steps_in,
                 commands: commands_in,
                 heartbeat: Arc::clone(&heartbeat),
                 started: started.clone(),
@@ -264,7 +358,7 @@ impl Node {
             };
             node.threads.push(core::start(setup).map_err(NodeError::System)?);
             node.commands.push(commands);
-            node.deliveries.push(deliveries);
+            node.steps.push(steps);
             node.heartbeats.push(heartbeat);
         }
         drop(started);
@@ -295,7 +389,7 @@ impl Node {
             }
         }
         ingest.stop();
-        drop(self.deliveries);
+        drop(self.steps);
         drop(self.commands);
         for (number, thread) in self.threads.into_iter().enumerate() {
             if let Err(error) = thread.join() {
@@ -344,12 +438,21 @@ fn banner(config: &Config, took: Duration) {
         tracing::warn!("{note}");
     }
     tracing::info!(
-        "namespace {} ({} partitions), embedded log and stores in {}, ready after {} ms",
+        "namespace {} ({} partitions), {}stores in {}, serving after {} ms",
         cluster.namespace,
         cluster.partitions,
+        if config.log == LogKind::Embedded { "embedded log and " } else { "" },
         storage.db_path.display(),
         took.as_millis()
     );
+    if let LogKind::Kafka(kafka) = &config.log {
+        tracing::info!(
+            "log in Kafka at {}, consumer group {} as {}; partitions come from the group",
+            kafka.seeds,
+            kafka::group(&cluster.namespace, &cluster.region, &cluster.replica_group),
+            cluster.instance_id
+        );
+    }
     let control = cores.control_cpu.map_or_else(|| "unpinned".to_owned(), |cpu| format!("on CPU {cpu}"));
     tracing::info!("{} shards on CPUs {:?}, control core {control}", cores.shards(), cores.shard_cpus);
     tracing::info!("internal port http://{}: /metrics, /status", http.internal);

@@ -356,7 +356,6 @@ fn wrong_settings_are_refused_before_anything_starts() {
         ("HTTP_GZIP", "yes"),
         ("DEBUG", "2"),
         ("TOPIC_RETENTION_MS", "-2"),
-        ("KAFKA_SEEDS", "kafka:9092"),
         ("KAFKA_SEEDS", "kafka"),
         ("KAFKA_USER", "me"),
         ("GOSSIP_PEERS", "10.0.0.1:8192"),

@@ -277,13 +277,13 @@ fn ready(core: &Core) -> Answer {
     if core.progress.stopping() {
         return Err(ApiError::unavailable("the node is stopping"));
     }
-    if core.progress.partitions().next().is_none() {
-        return Err(ApiError::Internal("no partitions".into()));
-    }
     if let Some(reason) = core.progress.failed() {
         return Err(ApiError::unavailable(format!("the node cannot read its log any further: {reason}")));
     }
     let behind = core.progress.behind();
+    if behind.is_empty() && core.progress.held().next().is_none() {
+        return Err(ApiError::Internal("no partitions".into()));
+    }
     if behind.is_empty() {
         return Ok(text("ok"));
     }

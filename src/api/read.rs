@@ -139,24 +139,21 @@ fn look_up(
     keys: &KeyList,
     places: std::ops::Range<usize>,
     unavailable: &mut Vec<PartitionId>,
-    mut each: impl FnMut(Option<Record>),
+    mut each: impl FnMut(Option<&Record>),
 ) {
     let mut owner = core.owner.borrow_mut();
     let mut metrics = core.metrics.borrow_mut();
     let mut before = Instant::now();
     for place in places {
         let (partition, key) = keys.get(place);
-        let found = match owner.get(partition, key) {
-            Ok(record) => record,
-            Err(_) => {
-                unavailable.push(partition);
-                None
-            }
-        };
+        // Copying a record into the answer counts as a part of getting it.
+        if owner.get(partition, key, &mut each).is_err() {
+            unavailable.push(partition);
+            each(None);
+        }
         let after = Instant::now();
         metrics.partition(PartitionOperation::Get, after - before);
         before = after;
-        each(found);
     }
 }
 
@@ -267,7 +264,7 @@ pub async fn find_one(core: &Rc<Core>, keys: &KeyList, awaited: &Awaited) -> Res
     core.wait_for(awaited).await?;
     let mut unavailable = Vec::new();
     let mut one = None;
-    look_up(core, keys, 0..1, &mut unavailable, |record| one = record);
+    look_up(core, keys, 0..1, &mut unavailable, |record| one = record.cloned());
     if unavailable.is_empty() { Ok(one) } else { Err(out_of_reach(unavailable)) }
 }
 

@@ -99,6 +99,10 @@ fn refuse_if_not_writable(core: &Core, messages: &[Message]) -> Result<(), ApiEr
     if let Some(reason) = core.progress.failed() {
         return Err(ApiError::unavailable(format!("the node cannot read its log any further: {reason}")));
     }
+    if core.log.is_shared() {
+        // Other replicas apply it.
+        return Ok(());
+    }
     let mut failed: Vec<PartitionId> = messages
         .iter()
         .map(|message| PartitionId(message.partition))
@@ -117,7 +121,9 @@ fn refuse_if_not_writable(core: &Core, messages: &[Message]) -> Result<(), ApiEr
 
 fn refusal(error: &AppendError) -> ApiError {
     match error {
-        AppendError::TooLarge { .. } => ApiError::TooLarge(error.to_string()),
+        AppendError::TooLarge { .. } | AppendError::RefusedTooLarge { .. } => {
+            ApiError::TooLarge(error.to_string())
+        }
         AppendError::Overloaded => ApiError::Overloaded(error.to_string()),
         _ => ApiError::unavailable(error.to_string()),
     }

@@ -29,6 +29,8 @@ pub struct Machine {
     pub parallelism: usize,
     /// The most files it may open (the hard `RLIMIT_NOFILE`); `None` is unlimited.
     pub open_files: Option<u64>,
+    /// Memory that it may use, in bytes: the machine's, or its control group's if that is less.
+    pub memory: u64,
     /// The host's name; empty when it has none.
     pub host_name: String,
     /// Where data goes by default; `None` when there is no place that this user can write to.
@@ -54,10 +56,23 @@ impl Machine {
             cpus,
             parallelism,
             open_files: getrlimit(Resource::Nofile).maximum,
+            memory: memory(),
             host_name: fs::read_to_string(HOST_NAME).map(|name| name.trim().to_owned()).unwrap_or_default(),
             db_path,
         }
     }
+}
+
+/// The machine's memory or the control group's limit. A gibibyte when neither can be read.
+fn memory() -> u64 {
+    let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1 << 10)
+    });
+    // "max" where there is no limit.
+    let limit =
+        fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    total.into_iter().chain(limit).min().unwrap_or(1 << 30)
 }
 
 /// Whether this process may write to `path`, or to the nearest directory above it that exists.
@@ -99,6 +114,7 @@ mod tests {
         let machine = Machine::observe();
         assert!(!machine.cpus.is_empty());
         assert!(machine.parallelism >= 1);
+        assert!(machine.memory > 1 << 20);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct RawConfig {
     /// Port for peers, TCP and UDP [default: 8192]
     #[arg(long, env = "GOSSIP_PORT", value_name = "PORT", help_heading = "Cluster")]
     pub gossip_port: Option<String>,
-    /// Kafka or Redpanda nodes to start from. This build has the embedded log alone: it must be unset
+    /// Kafka or Redpanda brokers to start from; without, the node has a log of its own [default: none]
     #[arg(long, env = "KAFKA_SEEDS", value_name = "HOST:PORT,...", help_heading = "Log")]
     pub kafka_seeds: Option<String>,
     /// Whether connections to Kafka are encrypted [default: 0]
@@ -56,12 +56,27 @@ pub struct RawConfig {
     /// Certificates that Kafka's is checked against [default: the system's]
     #[arg(long, env = "KAFKA_TLS_CA_PATH", value_name = "FILE", help_heading = "Log")]
     pub kafka_tls_ca_path: Option<String>,
-    /// User name for Kafka (SCRAM-SHA-256), together with KAFKA_PASS [default: none]
+    /// User name for Kafka (SASL SCRAM), together with KAFKA_PASS [default: none]
     #[arg(long, env = "KAFKA_USER", value_name = "NAME", help_heading = "Log")]
     pub kafka_user: Option<String>,
     /// Password for Kafka. Prefer the variable: flags are visible to every user of the machine [default: none]
     #[arg(long, env = "KAFKA_PASS", value_name = "SECRET", help_heading = "Log", hide_env_values = true)]
     pub kafka_pass: Option<Secret>,
+    /// How KAFKA_USER logs in: SCRAM-SHA-256 or SCRAM-SHA-512 [default: SCRAM-SHA-256]
+    #[arg(long, env = "KAFKA_SASL_MECHANISM", value_name = "NAME", help_heading = "Log")]
+    pub kafka_sasl_mechanism: Option<String>,
+    /// The rack, zone or region of this node: mutations are fetched from a broker there if one has them [default: REGION]
+    #[arg(long, env = "KAFKA_RACK", value_name = "NAME", help_heading = "Log")]
+    pub kafka_rack: Option<String>,
+    /// How long a start waits for the brokers before it gives up, in milliseconds [default: 30000]
+    #[arg(
+        long,
+        env = "KAFKA_CONNECT_TIMEOUT_MS",
+        value_name = "MS",
+        help_heading = "Log",
+        allow_negative_numbers = true
+    )]
+    pub kafka_connect_timeout_ms: Option<String>,
     /// How long Kafka waits for a silent node before its partitions move, in milliseconds [default: 60000]
     #[arg(
         long,
@@ -101,7 +116,7 @@ pub struct RawConfig {
     /// Memory for hot records, of each shard, in MiB; 0 turns it off [default: 64]
     #[arg(long, env = "CACHE_MB", value_name = "MIB", help_heading = "Storage")]
     pub cache_mb: Option<String>,
-    /// Memory for blocks of the store, of each shard, in MiB; taken as blocks are read [default: 256]
+    /// Memory for blocks of the store, of each shard, in MiB; taken as blocks are read [default: an eighth of the machine's memory for all shards together, 64 to 1024 for each]
     #[arg(long, env = "STORE_CACHE_MB", value_name = "MIB", help_heading = "Storage")]
     pub store_cache_mb: Option<String>,
     /// Serving cores, 1 to 1024. May be changed between starts: partitions move to their new shard [default: the CPUs this process may use, or as many as SHARD_CPUS lists]

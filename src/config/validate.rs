@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::fit::{connections, cores};
 use super::reader::{Reader, given};
-use super::{Cluster, Config, ConfigError, Cores, Http, LogKind, Machine, RawConfig, Shutdown, Storage};
+use super::{Cluster, Config, ConfigError, Cores, Http, Machine, RawConfig, Shutdown, Storage, kafka};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -38,9 +38,9 @@ impl Config {
         let mut notes = Vec::new();
         let cluster = cluster(&mut reader, raw, machine);
         gossip(&mut reader, raw, &mut notes);
-        kafka(&mut reader, raw, &mut notes);
-        let storage = storage(&mut reader, raw, machine);
+        let log = kafka::log(&mut reader, raw, &cluster.region, &mut notes);
         let cores = cores(&mut reader, raw, machine);
+        let storage = storage(&mut reader, raw, machine, &cores);
         let http = http(&mut reader, raw, machine, &cores, &mut notes);
         if http.max_response_bytes < storage.max_message_bytes {
             let reason = format!(
@@ -63,7 +63,7 @@ impl Config {
         if !reader.problems.is_empty() {
             return Err(ConfigError { problems: reader.problems });
         }
-        Ok(Self { log: LogKind::Embedded, cluster, cores, storage, http, shutdown, debug, notes })
+        Ok(Self { log, cluster, cores, storage, http, shutdown, debug, notes })
     }
 }
 
@@ -93,34 +93,7 @@ fn gossip(reader: &mut Reader, raw: &RawConfig, notes: &mut Vec<String>) {
     reader.port("GOSSIP_PORT", raw.gossip_port.as_ref(), 8192);
 }
 
-/// Kafka's settings are checked as text; its seeds are refused, since mutations would otherwise go to the
-/// node's own log while the operator believes them to be in Kafka.
-fn kafka(reader: &mut Reader, raw: &RawConfig, notes: &mut Vec<String>) {
-    let seeds = reader.endpoints("KAFKA_SEEDS", raw.kafka_seeds.as_ref());
-    if seeds {
-        let reason = "this build has no Kafka yet: unset it to use the embedded log of this node";
-        reader.refuse("KAFKA_SEEDS", given(raw.kafka_seeds.as_ref()), reason);
-    }
-    let tls = reader.switch("KAFKA_TLS", raw.kafka_tls.as_ref(), false);
-    let authority = given(raw.kafka_tls_ca_path.as_ref());
-    if authority.is_some() && !tls {
-        reader.refuse("KAFKA_TLS_CA_PATH", authority, "is used with KAFKA_TLS=1 only: set both or neither");
-    }
-    let user = given(raw.kafka_user.as_ref());
-    let password = raw.kafka_pass.as_ref().is_some_and(|secret| !secret.expose().is_empty());
-    if user.is_some() && !password {
-        reader.refuse("KAFKA_USER", user, "is used together with KAFKA_PASS only: set both or neither");
-    }
-    if password && user.is_none() {
-        reader.refuse("KAFKA_PASS", None, "is used together with KAFKA_USER only: set both or neither");
-    }
-    reader.milliseconds("KAFKA_SESSION_MS", raw.kafka_session_ms.as_ref(), 60_000);
-    if !seeds && (tls || user.is_some()) {
-        notes.push("KAFKA_TLS and KAFKA_USER have no effect: the log is the embedded one".to_owned());
-    }
-}
-
-fn storage(reader: &mut Reader, raw: &RawConfig, machine: &Machine) -> Storage {
+fn storage(reader: &mut Reader, raw: &RawConfig, machine: &Machine, cores: &Cores) -> Storage {
     let log_retention = match given(raw.topic_retention_ms.as_ref()) {
         // Kafka writes "without limit" like this.
         Some("-1") => None,
@@ -140,9 +113,14 @@ fn storage(reader: &mut Reader, raw: &RawConfig, machine: &Machine) -> Storage {
     // Up to a tebibyte each; the sum is between the operator and the machine.
     let mebibytes = 0..=MIB;
     let reserve = reader.size("DISK_RESERVE_MB", raw.disk_reserve_mb.as_ref(), 256, mebibytes.clone(), "MiB");
-    let cache = reader.size("CACHE_MB", raw.cache_mb.as_ref(), 64, mebibytes.clone(), "MiB");
-    let store_cache =
-        reader.size("STORE_CACHE_MB", raw.store_cache_mb.as_ref(), 256, 1..=*mebibytes.end(), "MiB");
+    let cache = reader.size("CACHE_MB", raw.cache_mb.as_ref(), 64, mebibytes, "MiB");
+    let store_cache = reader.size(
+        "STORE_CACHE_MB",
+        raw.store_cache_mb.as_ref(),
+        store_cache(machine, cores),
+        1..=MIB,
+        "MiB",
+    );
     Storage {
         db_path,
         disk_reserve_bytes: (reserve * MIB) as u64,
@@ -152,6 +130,12 @@ fn storage(reader: &mut Reader, raw: &RawConfig, machine: &Machine) -> Storage {
         max_message_bytes,
         log_ack_timeout,
     }
+}
+
+/// By default the stores of all shards together take an eighth of the memory for blocks, in MiB a shard.
+fn store_cache(machine: &Machine, cores: &Cores) -> usize {
+    let share = usize::try_from(machine.memory).unwrap_or(usize::MAX) / 8 / cores.shards() / MIB;
+    share.clamp(64, 1024)
 }
 
 /// Whether the directory can be made and written is found out when it is opened; here it only gets a name

@@ -2,9 +2,12 @@
 //!
 //! Runs on: the control core. Not here: recording (`crate::metrics`).
 
+use firescroll_shard::PartitionId;
+
 use super::Internal;
 use crate::core::Report;
 use crate::metrics::{Metrics, print_values};
+use crate::progress::Holding;
 
 impl Internal {
     /// The whole page.
@@ -38,11 +41,39 @@ impl Internal {
             "First offset that has not been applied",
             each(|partition| partition.next.0),
         );
-        let lags = self.progress.partitions().map(|partition| {
-            let lag = self.log.end(partition.0).saturating_sub(self.progress.applied(partition).0);
-            (format!("{{partition=\"{partition}\"}}"), lag)
-        });
-        print_values(out, "partition_lag", "gauge", "Mutations in the log that have not been applied", lags);
+        let held = |value: &dyn Fn(PartitionId) -> u64| {
+            let named = |id| (format!("{{partition=\"{id}\"}}"), value(id));
+            self.progress.held().map(named).collect::<Vec<_>>()
+        };
+        print_values(
+            out,
+            "partition_high_watermark",
+            "gauge",
+            "Where the log ends, as far as this node knows",
+            held(&|id| self.log.end(id.0)),
+        );
+        print_values(
+            out,
+            "partition_lag",
+            "gauge",
+            "Mutations in the log that have not been applied",
+            held(&|id| self.log.end(id.0).saturating_sub(self.progress.applied(id).0)),
+        );
+        print_values(
+            out,
+            "partition_lag_milliseconds",
+            "gauge",
+            "How long ago the log received what was applied last, while there is more; else 0",
+            held(&|id| self.lag_ms(id, self.log.end(id.0))),
+        );
+        let missing = self.progress.partitions().filter(|id| self.progress.holding(*id) == Holding::Missing);
+        print_values(
+            out,
+            "partitions_missing",
+            "gauge",
+            "Partitions that are this node's and that it cannot serve: they must be restored",
+            [(String::new(), missing.count() as u64)],
+        );
         let outcomes = partitions().flat_map(|partition| {
             let counts = &partition.counts;
             [

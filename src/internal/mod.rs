@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use firescroll_io::log::Log;
@@ -100,7 +100,7 @@ async fn answer(internal: &Internal, request: &Request<Incoming>) -> Response<Bo
         "/metrics" => Ok(whole("text/plain; version=0.0.4; charset=utf-8", internal.metrics().await)),
         "/status" => Ok(whole("application/json", internal.status().await)),
         "/partitions" => {
-            let all: Vec<u32> = internal.progress.partitions().map(|partition| partition.0).collect();
+            let all: Vec<u32> = internal.progress.held().map(|partition| partition.0).collect();
             Ok(whole("application/json", serde_json::json!({ "partitions": all }).to_string()))
         }
         "/debug/pprof/profile" => profile::profile(request.uri().query())
@@ -129,6 +129,17 @@ impl Internal {
             }
         }
         (reports, silent)
+    }
+
+    /// How far behind the log a partition is in time: how long ago the log received what was applied last, while there
+    /// is more to apply; 0 when there is not, or nothing was applied since the start.
+    fn lag_ms(&self, partition: PartitionId, end: u64) -> u64 {
+        if end <= self.progress.applied(partition).0 {
+            return 0;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let applied = self.progress.applied_timestamp_ms(partition).and_then(|ms| u128::try_from(ms).ok());
+        applied.map_or(0, |ms| u64::try_from(now.saturating_sub(ms)).unwrap_or(u64::MAX))
     }
 
     /// `/partitions/{p}/export` and `/partitions/{p}/hash`.

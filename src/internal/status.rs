@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use super::Internal;
 use crate::core::Report;
+use crate::progress::Holding;
 
 impl Internal {
     /// The document.
     pub(super) async fn status(&self) -> String {
         let (reports, silent) = self.reports().await;
         let mut partitions: Vec<(u32, Value)> = reports.iter().flat_map(|r| self.partitions_of(r)).collect();
+        partitions.extend(self.missing());
         partitions.sort_by_key(|(number, _)| *number);
         let log = self.log.status();
         let cluster = &self.config.cluster;
@@ -25,7 +27,7 @@ impl Internal {
                 "db_path": self.config.storage.db_path,
                 "api": self.config.http.api.to_string(),
                 "uptime_sec": self.started.elapsed().as_secs(),
-                "ready": self.progress.behind().is_empty() && self.progress.failed().is_none(),
+                "ready": self.progress.ready(),
                 "stopping": self.progress.stopping(),
             },
             "writes": {
@@ -63,6 +65,21 @@ impl Internal {
         format!("{document:#}\n")
     }
 
+    /// Partitions that are this node's and that it cannot serve.
+    fn missing(&self) -> impl Iterator<Item = (u32, Value)> + '_ {
+        let missing = self.progress.partitions().filter(|id| self.progress.holding(*id) == Holding::Missing);
+        missing.map(|id| {
+            let value = json!({
+                "partition": id.0,
+                "shard": self.routes.owner(id).0,
+                "state": if self.progress.poisoned(id) { "failed" } else { "needs_restore" },
+                "log_start": self.log.start(id.0),
+                "log_end": self.log.end(id.0),
+            });
+            (id.0, value)
+        })
+    }
+
     fn partitions_of<'a>(&'a self, report: &'a Report) -> impl Iterator<Item = (u32, Value)> + 'a {
         report.partitions.iter().map(|partition| {
             let number = partition.partition.0;
@@ -78,6 +95,7 @@ impl Internal {
                 "log_start": self.log.start(number),
                 "log_end": end,
                 "lag": end.saturating_sub(partition.next.0),
+                "lag_ms": self.lag_ms(partition.partition, end),
                 "records_approximate": partition.approximate_records,
                 "overlay_rows": partition.overlay_rows,
                 "mutations": {

@@ -9,13 +9,16 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+pub(crate) mod kafka;
 mod keys;
 mod node;
 mod process;
+mod space;
 mod wire;
 
 pub(crate) use client::{Answer, Client, Record, data, millis, text};
 pub(crate) use keys::{partition, pk_in};
 pub(crate) use node::{Home, Node, Shared, log_ends};
 pub(crate) use process::{Ended, PATIENCE, Process, firescroll, until};
+pub(crate) use space::{Chance, Positions, Space, agreed, held, shared_out, skipped};
 pub(crate) use wire::{Reply, Wire, get, post, post_with};

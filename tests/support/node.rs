@@ -27,6 +27,33 @@ impl Node {
     /// # Panics
     /// If it does not become ready; with everything it said.
     pub(crate) fn start(dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let node = Self::begin(dir, settings);
+        node.wait_ready();
+        node
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready; with everything it said.
+    pub(crate) fn wait_ready(&self) {
+        until("the node to be ready", || {
+            assert!(!self.process.ends_within(std::time::Duration::ZERO), "it ended:\n{}", self.errors());
+            self.is_ready()
+        });
+    }
+
+    /// Whether it says that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        // A client of its own each time, so that no connection stays open.
+        Client::new(self.api).try_get("/ready").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Starts a node on `dir` and waits until it listens, ready or not.
+    ///
+    /// # Panics
+    /// If it does not; with everything it said.
+    pub(crate) fn begin(dir: &Path, settings: &[(&str, &str)]) -> Self {
         let process = Process::spawn(serve(dir, settings));
         let address = |marker: &str| -> SocketAddr {
             let Some(rest) = process.after(marker) else {
@@ -38,13 +65,7 @@ impl Node {
         };
         let internal = address("internal port http://");
         let api = address("serving http://");
-        let node = Self { process, api, internal, client: Client::new(api), operator: Client::new(internal) };
-        until("the node to be ready", || {
-            assert!(!node.process.ends_within(std::time::Duration::ZERO), "it ended:\n{}", node.errors());
-            // A client of its own each time, so that no connection stays open.
-            Client::new(api).try_get("/ready").is_ok_and(|answer| answer.status == 200)
-        });
-        node
+        Self { process, api, internal, client: Client::new(api), operator: Client::new(internal) }
     }
 
     /// Starts a node that is expected to refuse, and waits for its end.

@@ -1,13 +1,14 @@
 //! Every default and every refusal.
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{LogKind, Mechanism, Secret};
 
 fn machine() -> Machine {
     Machine {
         cpus: vec![0, 1, 2, 3],
         parallelism: 4,
         open_files: Some(1 << 20),
+        memory: 8 << 30,
         host_name: "edge-7".to_owned(),
         db_path: Some(PathBuf::from("/var/firescroll/dbs")),
     }
@@ -194,15 +195,12 @@ fn services_that_this_build_lacks_are_refused_and_not_ignored() {
     assert_eq!(
         refusals(|raw| {
             raw.gossip_peers = text("10.0.0.2:8192,[::1]:8192");
-            raw.kafka_seeds = text("kafka:9092");
             raw.backup = text("1");
             raw.s3_restore = text("true");
         }),
         [
             "GOSSIP_PEERS (--gossip-peers) is \"10.0.0.2:8192,[::1]:8192\": this build has no gossip between \
              nodes yet: unset it to run one node on its own",
-            "KAFKA_SEEDS (--kafka-seeds) is \"kafka:9092\": this build has no Kafka yet: unset it to use the \
-             embedded log of this node",
             "BACKUP (--backup) is \"1\": this build has no backups to S3 yet: set it to 0, and use \
              `firescroll export`",
             "S3_RESTORE (--s3-restore) is \"true\": this build has no backups to S3 yet: set it to 0, and use \
@@ -220,6 +218,28 @@ fn settings_without_effect_are_noted() {
     })
     .expect("harmless");
     assert_eq!(config.notes.len(), 3);
+}
+
+#[test]
+fn seeds_make_the_log_kafka_and_want_a_region() {
+    let told = refusals(|raw| raw.kafka_seeds = text("kafka:9092"));
+    assert!(told.len() == 1 && told[0].starts_with("REGION (--region)"), "{told:?}");
+    let config = check(|raw| {
+        raw.kafka_seeds = text("a:9092, b:9093");
+        raw.region = text("eu");
+        raw.kafka_tls = text("1");
+        raw.kafka_tls_ca_path = text("/ca.pem");
+        raw.kafka_user = text("me");
+        raw.kafka_pass = "hunter2".parse().ok();
+        raw.kafka_sasl_mechanism = text("SCRAM-SHA-512");
+    })
+    .expect("good settings");
+    let LogKind::Kafka(kafka) = &config.log else { panic!("not Kafka") };
+    assert_eq!(kafka.seeds, "a:9092, b:9093");
+    assert_eq!((kafka.tls, kafka.tls_ca.as_deref()), (true, Some(std::path::Path::new("/ca.pem"))));
+    assert_eq!((kafka.mechanism, kafka.rack.as_str()), (Mechanism::Sha512, "eu"));
+    assert_eq!(kafka.session, Duration::from_secs(60));
+    assert!(!format!("{config:?}").contains("hunter2"));
 }
 
 #[test]
@@ -288,6 +308,7 @@ fn all_wrong_values_are_reported_together() {
         for name in [&mut raw.namespace, &mut raw.region, &mut raw.replica_group, &mut raw.instance_id] {
             *name = text("not/a name");
         }
+        raw.kafka_rack = text("not a rack");
         raw.advertise_addr = text("not a host");
         raw.gossip_peers = text("no-port");
         raw.kafka_seeds = text("no-port");
@@ -299,6 +320,8 @@ fn all_wrong_values_are_reported_together() {
             &mut raw.gossip_broadcast_ms,
             &mut raw.gossip_port,
             &mut raw.kafka_session_ms,
+            &mut raw.kafka_sasl_mechanism,
+            &mut raw.kafka_connect_timeout_ms,
             &mut raw.topic_retention_ms,
             &mut raw.max_message_bytes,
             &mut raw.log_ack_timeout_ms,
@@ -334,7 +357,7 @@ fn all_wrong_values_are_reported_together() {
     let mut named: Vec<&str> = error.problems.iter().map(|problem| problem.variable).collect();
     named.sort_unstable();
     named.dedup();
-    assert_eq!(named.len(), 41, "{error}");
+    assert_eq!(named.len(), 44, "{error}");
     for problem in &error.problems {
         assert!(problem.value.is_some(), "{problem}");
     }
