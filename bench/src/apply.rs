@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use clap::Args;
 use firescroll_shard::{
-    Completion, LogEntry, Offset, Owner, OwnerOptions, PartitionId, Store, StoreOptions, encode_key,
+    Completion, LogEntry, Offset, Owner, OwnerOptions, PartitionId, Record, Store, StoreOptions, encode_key,
     encode_put, partition_of,
 };
 use serde::{Deserialize, Serialize};
@@ -289,10 +289,11 @@ impl Engine {
         for _ in 0..count {
             let partition = self.key(set, picker.pick(), &mut pk, &mut key);
             let started = Instant::now();
-            let found = self.owner.get(partition, &key).map_err(engine)?;
+            let length = |record: Option<&Record>| record.map(|record| record.data().len());
+            let found = self.owner.get(partition, &key, length).map_err(engine)?;
             let took = started.elapsed();
             histogram.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
-            if found.is_none_or(|record| record.data().len() != set.value_bytes) {
+            if found != Some(set.value_bytes) {
                 return Err(BenchError::Engine(format!("{kind}: a record is missing or of another length")));
             }
         }
@@ -304,7 +305,8 @@ impl Engine {
             for _ in 0..count {
                 let partition = engine.key(set, picker.pick(), &mut pk, &mut key);
                 if get {
-                    std::hint::black_box(engine.owner.get(partition, &key).map_err(self::engine)?);
+                    let length = engine.owner.get(partition, &key, |record| record.map(|r| r.json().len()));
+                    std::hint::black_box(length.map_err(self::engine)?);
                 } else {
                     std::hint::black_box((partition, &key));
                 }

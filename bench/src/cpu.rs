@@ -118,12 +118,21 @@ pub(crate) fn process_time(pid: u32) -> Result<Duration> {
 
 /// Resident memory of a process, in bytes.
 pub(crate) fn resident(pid: u32) -> Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// The most resident memory that a process has had, in bytes.
+pub(crate) fn peak_resident(pid: u32) -> Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).tried(|| format!("read {path}"))?;
     let kibibytes = text
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kibibytes.map(|k| k * 1024).ok_or_else(|| BenchError::Usage(format!("{path} holds no VmRSS line")))
+        .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kibibytes.map(|k| k * 1024).ok_or_else(|| BenchError::Usage(format!("{path} holds no line {name}")))
 }
 
 #[cfg(test)]

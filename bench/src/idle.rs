@@ -87,6 +87,8 @@ pub(crate) struct IdlePlan {
 /// Requests a second of the load beside: well below any node's knee, so that its latency is not its own queue.
 const BESIDE_RATE: f64 = 10_000.0;
 const BESIDE_RECORDS: u32 = 1000;
+/// How long the connections idle before the memory is read.
+const IDLING: Duration = Duration::from_secs(5);
 
 impl IdlePlan {
     /// Opens the connections and measures.
@@ -105,6 +107,8 @@ impl IdlePlan {
                 .map_err(|error| BenchError::Answer(format!("connection {n}: {error}")))?;
             connections.push(stream);
         }
+        // What counts is the cost of idling, not of having just been served.
+        std::thread::sleep(IDLING);
         let resident_after = cpu::resident(self.pid)?;
         let beside = self.load()?;
         for (n, stream) in connections.iter_mut().enumerate() {

@@ -18,6 +18,7 @@ mod dataset;
 mod error;
 mod fill;
 mod idle;
+mod kafka;
 mod load;
 mod metrics;
 mod node;
@@ -54,6 +55,8 @@ enum Command {
     Idle(idle::IdleOptions),
     /// Send widely spaced requests that cross shards, and fail when one stalls.
     Soak(soak::SoakOptions),
+    /// Start brokers and nodes on them: time puts to another node, and the catch-up of a new replica.
+    Kafka(kafka::KafkaOptions),
     /// Run everything against a node of its own and print one table.
     Suite(suite::SuiteOptions),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Apply(options) => apply::command(&options),
         Command::Idle(options) => idle::command(&options),
         Command::Soak(options) => soak::command(&options),
+        Command::Kafka(options) => kafka::command(&options),
         Command::Suite(options) => suite::command(&options),
     };
     match done {

@@ -32,6 +32,8 @@ use crate::summary;
 const OPERATIONS: &str = "partition_operation_latencies_micro";
 /// Records that are read in the cached lines: some 5 MiB of the cache's 64.
 const HOT: u32 = 10_000;
+/// Records that are read in the line for one hot record: what a CPU cache holds, as it holds a constant answer.
+const FEW: u32 = 100;
 /// Connections that the node must take beside the idle ones.
 const SPARE_CONNECTIONS: usize = 512;
 
@@ -69,6 +71,8 @@ pub(crate) struct SuiteReport {
     /// The constant responder that does not read the request's body, against the one that does.
     pub(crate) constant: Paired,
     pub(crate) get1_cached: Paired,
+    /// The same over [`HOT`] records, which no CPU cache holds.
+    pub(crate) get1_spread: Paired,
     pub(crate) get1_uncached: Paired,
     pub(crate) get100_cached: Vec<LoadReport>,
     /// Share of partition-level gets within 10 µs, while get1 cached ran.
@@ -160,7 +164,8 @@ impl<'a> Suite<'a> {
         self.load("get1 cached, warm-up", &node, Workload::Get(1), HOT, 1)?;
         let before = Share::read(&node.metrics()?, OPERATIONS, "get", "10")?;
         let get1 = Workload::Get(1);
-        let get1_cached = self.paired("get1 cached", &yardstick, node.api(), node.pid(), get1, HOT)?;
+        let get1_cached = self.paired("get1 cached", &yardstick, node.api(), node.pid(), get1, FEW)?;
+        let get1_spread = self.paired("get1 spread", &yardstick, node.api(), node.pid(), get1, HOT)?;
         let after = Share::read(&node.metrics()?, OPERATIONS, "get", "10")?;
         let get100_cached = self.load("get100 cached", &node, Workload::Get(100), HOT, self.rounds)?;
 
@@ -201,6 +206,7 @@ impl<'a> Suite<'a> {
             machine: machine(),
             constant,
             get1_cached,
+            get1_spread,
             get1_uncached,
             get100_cached,
             partition_gets_within_10_us: after.since(&before),
