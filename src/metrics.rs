@@ -167,12 +167,9 @@ fn print_histograms<'a>(
 ) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
     for (label, histogram) in labelled {
-        let mut below = 0;
-        let mut counted = 0;
         for le in buckets {
-            let bound = le * 1000;
-            counted += histogram.count_between(below, bound);
-            below = bound + 1;
+            // Always from zero: a slot of the histogram that reaches past a bound would count on both sides of it.
+            let counted = histogram.count_between(0, le * 1000);
             let _ = writeln!(out, "{name}_bucket{{operation=\"{label}\",le=\"{le}\"}} {counted}");
         }
         let all = histogram.len();
@@ -200,6 +197,25 @@ pub fn print_values(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_latency_near_a_bound_counts_once() {
+        for le in HTTP_BUCKETS {
+            for off in [-1, 0, 1] {
+                let took = Duration::from_micros(le).as_nanos() as i64 + off;
+                let mut metrics = Metrics::default();
+                metrics.http(Operation::Get, Duration::from_nanos(took.unsigned_abs()));
+                let mut text = String::new();
+                metrics.print(&mut text);
+                let counts = text.lines().filter_map(|line| {
+                    line.strip_prefix("http_latencies_micro_bucket{operation=\"get\",le=")?.rsplit_once(' ')
+                });
+                let counts: Vec<u64> = counts.map(|(_, count)| count.parse().expect("a count")).collect();
+                assert!(counts.is_sorted(), "{took} ns: {counts:?}");
+                assert_eq!(counts.last(), Some(&1), "{took} ns");
+            }
+        }
+    }
 
     #[test]
     fn buckets_are_cumulative_and_in_micros() {
