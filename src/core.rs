@@ -1,6 +1,6 @@
 //! All that lives on one serving core: listener, partitions, peers, and the tasks between them.
 //!
-//! Tasks of a core: the HTTP server (one task a connection); `take_steps`, which feeds deliveries of the log to the owner
+//! Tasks of a core: the HTTP server (one task a connection or HTTP/2 stream); `take_steps`, which feeds deliveries of the log to the owner
 //! and takes and gives up partitions; `take_completions`, which tells the owner what its writer thread has
 //! committed; one inbox for each other core, which answers its questions; `take_commands` of the control core; the tick.
 //!
@@ -10,6 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use firescroll_shard::{
     PreparedOwner, StoreError, Unavailable,
 };
 use futures_channel::oneshot;
-use futures_lite::future::or;
+use futures_lite::future::{or, poll_once};
 use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement};
 use http::StatusCode;
@@ -43,6 +44,7 @@ use crate::metrics::{Metrics, Operation, PartitionOperation};
 use crate::peers::{Answer, Awaited, Envelope, Inbox, Mesh, Peers, Question};
 use crate::progress::{Holding, Progress};
 use crate::route::{Routes, ShardId};
+use crate::turns::Turns;
 
 /// Mutations applied before others on the core get a turn: some 100 µs while nobody asks anything, a quarter of it while
 /// requests come, which would wait behind them.
@@ -52,6 +54,8 @@ const APPLY_SLICE_BESIDE_REQUESTS: usize = 8;
 const QUIET_SLICES: u32 = 64;
 /// Time that news of the writer may take before others get a turn.
 const NEWS_SLICE: Duration = Duration::from_micros(50);
+/// Time that messages of another core may take before others get a turn.
+const INBOX_SLICE: Duration = Duration::from_micros(100);
 /// Listings that may be open on a core: each holds a snapshot of its store.
 const MAX_STREAMS: usize = 256;
 /// Bytes of large request bodies that a core holds at a time.
@@ -104,6 +108,8 @@ pub struct Core {
     pub spare_keys: Cell<KeyList>,
     /// The size that the next answer of a get will probably have.
     pub answer_hint: Cell<usize>,
+    /// Turns of long reads: one slice each, then others.
+    pub turns: Turns,
     requests: Cell<usize>,
     /// Requests answered since the start.
     answered: Cell<u64>,
@@ -239,6 +245,7 @@ async fn serve_until_stopped(setup: CoreSetup) -> Result<(), String> {
         body_budget: BodyBudget::new(BODY_BUDGET),
         spare_keys: Cell::default(),
         answer_hint: Cell::new(512),
+        turns: Turns::default(),
         requests: Cell::new(0),
         answered: Cell::new(0),
         streams: Cell::new(0),
@@ -255,6 +262,7 @@ async fn serve_until_stopped(setup: CoreSetup) -> Result<(), String> {
     }
     let counters = Rc::new(ConnectionCounters::default());
     let stop = Stop::default();
+    glommio::spawn_local(give_turns(Rc::clone(&core))).detach();
     glommio::spawn_local(take_completions(Rc::clone(&core), completions)).detach();
     let applying = glommio::spawn_local(take_steps(Rc::clone(&core), setup.steps));
     glommio::spawn_local(take_commands(
@@ -317,6 +325,7 @@ impl Core {
     /// Too many are open.
     pub fn open_stream(self: &Rc<Self>) -> Result<OpenStream, ApiError> {
         if self.streams.get() >= MAX_STREAMS {
+            self.metrics.borrow_mut().shed += 1;
             return Err(ApiError::Overloaded(format!(
                 "{MAX_STREAMS} listings are open on this core; try again"
             )));
@@ -337,8 +346,8 @@ impl Core {
         }
     }
 
-    /// Gives all other tasks of the core a turn. A timer, because the runtime looks at sockets and other cores only
-    /// when a task really waits.
+    /// Lets the runtime look at sockets and other cores, and all other tasks run. A timer, because it looks only when
+    /// a task really waits. For work of which a core has one task; of many, each takes [`Core::turns`].
     pub async fn pause(&self) {
         glommio::timer::sleep(Duration::from_micros(1)).await;
     }
@@ -518,6 +527,10 @@ async fn apply(core: &Core, delivery: Delivery, pace: &mut Pace) {
     }
 }
 
+async fn give_turns(core: Rc<Core>) {
+    core.turns.give(|| core.pause()).await;
+}
+
 async fn take_completions(core: Rc<Core>, completions: flume::Receiver<Completion>) {
     while let Ok(completion) = completions.recv_async().await {
         let turn = Instant::now();
@@ -533,7 +546,18 @@ async fn take_completions(core: Rc<Core>, completions: flume::Receiver<Completio
 }
 
 async fn answer_peer(core: Rc<Core>, (place, inbox): Inbox, introduced: Rc<Bell>) {
-    while let Some(envelope) = inbox.recv().await {
+    let mut turn = Instant::now();
+    loop {
+        let mut next = pin!(inbox.recv());
+        let envelope = match poll_once(next.as_mut()).await {
+            Some(envelope) => envelope,
+            None => {
+                let envelope = next.await;
+                turn = Instant::now();
+                envelope
+            }
+        };
+        let Some(envelope) = envelope else { return };
         match envelope {
             Envelope::Hello(shard) => {
                 core.peers.introduce(shard, place);
@@ -557,6 +581,10 @@ async fn answer_peer(core: Rc<Core>, (place, inbox): Inbox, introduced: Rc<Bell>
                 })
                 .detach();
             }
+        }
+        if turn.elapsed() > INBOX_SLICE {
+            core.pause().await;
+            turn = Instant::now();
         }
     }
 }

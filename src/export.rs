@@ -78,7 +78,7 @@ async fn hash(core: &Core, partition: PartitionId, mut export: Export) -> Result
         hash.update(row.key(), row.stored());
         records += 1;
         if records.is_multiple_of(ROWS_PER_CLOCK) && turn.elapsed() > SLICE {
-            core.pause().await;
+            core.turns.take().await;
             turn = Instant::now();
         }
     }
@@ -111,7 +111,7 @@ async fn lines(
                 return;
             }
         }
-        core.pause().await;
+        core.turns.take().await;
     }
 }
 

@@ -26,3 +26,4 @@ pub mod node;
 pub mod peers;
 pub mod progress;
 pub mod route;
+pub mod turns;

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use support::{Answer, Home, Shared, Wire, data, get, pk_in, post, post_with};
+use support::{Answer, Flood, Home, Shared, Wire, data, get, pk_in, post, post_with};
 
 static HOME: Shared = Mutex::new(Weak::new());
 
@@ -222,6 +222,25 @@ fn http2_carries_refusals_and_long_answers() {
         ask(sender.clone(), "GET", "/nowhere", "", String::new()).await.refusal(404);
         ask(sender.clone(), "DELETE", "/records/put", "", String::new()).await.refusal(405);
     });
+}
+
+#[test]
+fn listings_without_end_hold_up_no_other_request() {
+    let home = Home::start(&[]);
+    let client = home.client();
+    let pad = "x".repeat(2_000);
+    let rows: Vec<String> = (0..600).map(|row| format!("{row:03}")).collect();
+    let rows = rows.iter().map(|sk| (sk.as_str(), format!(r#"{{"pad":"{pad}"}}"#)));
+    let token = client.put_all("many", rows);
+    client.one(&token, "many", "000").expect("it was put");
+    let load = Flood::start(home.api(), 40, 50, "/records/list", r#"{"pk":"many"}"#);
+    // The core that lists also owns this record: it goes on taking writes, applying and answering.
+    for n in 0..50 {
+        let token = client.put("many", "beside", &data(n));
+        assert_eq!(client.one(&token, "many", "beside").expect("it was put").number("n"), n);
+    }
+    assert!(load.goes_on());
+    load.stop();
 }
 
 #[test]

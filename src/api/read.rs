@@ -238,7 +238,7 @@ pub async fn find(core: &Rc<Core>, keys: &KeyList, awaited: &Awaited) -> Result<
     let mut next = 0;
     while next < keys.len() {
         if next > 0 {
-            core.pause().await;
+            core.turns.take().await;
         }
         let end = (next + SLICE_KEYS).min(keys.len());
         let Found { bytes, ends, unavailable } = &mut found;
@@ -331,6 +331,7 @@ pub async fn first_page(core: &Rc<Core>, request: ListRequest, awaited: &Awaited
         condition,
         if_stop: request.if_stop,
     };
+    core.turns.take().await;
     let mut scan = core.owner.borrow().scan(partition, range).map_err(|_| out_of_reach(vec![partition]))?;
     let mut bytes = Vec::with_capacity(4096);
     if fill_page(core, &mut scan, &mut bytes, partition).await? == Progress::Done {
@@ -347,7 +348,7 @@ pub async fn first_page(core: &Rc<Core>, request: ListRequest, awaited: &Awaited
     Ok(Page { bytes, rest: Some(receiver) })
 }
 
-/// Fills one page, giving others a turn after each slice.
+/// Fills one page, a slice a turn; the caller has the first turn.
 async fn fill_page(
     core: &Core,
     scan: &mut Scan,
@@ -361,7 +362,7 @@ async fn fill_page(
         if progress == Progress::Done || page.len() >= PAGE_BYTES {
             return Ok(progress);
         }
-        core.pause().await;
+        core.turns.take().await;
     }
 }
 
@@ -373,7 +374,7 @@ async fn stream_pages(
     pages: &flume::Sender<Result<Chunk, ApiError>>,
 ) {
     loop {
-        core.pause().await;
+        core.turns.take().await;
         let mut page = Vec::with_capacity(PAGE_BYTES + 4096);
         let filled = fill_page(core, &mut scan, &mut page, partition).await;
         let done = !matches!(filled, Ok(Progress::More));

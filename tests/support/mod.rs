@@ -9,6 +9,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+mod flood;
 pub(crate) mod kafka;
 mod keys;
 mod node;
@@ -17,6 +18,7 @@ mod space;
 mod wire;
 
 pub(crate) use client::{Answer, Client, Record, data, millis, text};
+pub(crate) use flood::Flood;
 pub(crate) use keys::{partition, pk_in};
 pub(crate) use node::{Home, Node, Shared, log_ends};
 pub(crate) use process::{Ended, PATIENCE, Process, firescroll, until};

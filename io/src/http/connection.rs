@@ -11,8 +11,10 @@ use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use glommio::timer::Timer;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::server::conn::{http1, http2};
@@ -39,7 +41,8 @@ pub(crate) struct Protocols {
     counters: Rc<ConnectionCounters>,
 }
 
-/// Runs hyper's HTTP/2 streams as tasks of the executor.
+/// Runs hyper's HTTP/2 streams as tasks of the executor, which do not begin before the connection has read what there
+/// is: the runtime would run a new task at once, and one connection's fifty requests in one step.
 #[derive(Debug, Clone, Copy)]
 struct LocalTasks;
 
@@ -49,7 +52,8 @@ where
     F::Output: 'static,
 {
     fn execute(&self, stream: F) {
-        glommio::spawn_local(stream).detach();
+        let queue = glommio::executor().current_task_queue();
+        glommio::spawn_local_into(stream, queue).expect("the queue of a running task exists").detach();
     }
 }
 
@@ -210,7 +214,9 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut told = false;
+    let mut pause = None;
     poll_fn(|cx| {
+        wire.begin_turn();
         match state.verdict() {
             Verdict::Run | Verdict::Park => {}
             Verdict::Stop if told => {}
@@ -223,6 +229,8 @@ where
         if served.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(End::Done));
         }
+        // A client that is never done sending has its next turn after the others'.
+        pause = wire.turn_is_over().then(|| pause_of_a_turn(cx));
         match wire.poll_send(cx) {
             Poll::Ready(Err(_)) => Poll::Ready(Some(End::Done)),
             Poll::Ready(Ok(())) if state.verdict() == Verdict::Park && state.may_park() => Poll::Ready(None),
@@ -234,6 +242,16 @@ where
         }
     })
     .await
+}
+
+/// A timer that wakes the task after the runtime has looked at all sockets. Waking it at once would not do: the runtime
+/// looks when a task really waits.
+fn pause_of_a_turn(cx: &mut Context<'_>) -> Timer {
+    let mut timer = Timer::new(Duration::from_micros(1));
+    if Pin::new(&mut timer).poll(cx).is_ready() {
+        cx.waker().wake_by_ref();
+    }
+    timer
 }
 
 async fn close(wire: &Wire, state: &ConnectionState, end: End) {

@@ -7,7 +7,10 @@
 //!   after which hyper feels the back-pressure. Large writes pass by without a copy.
 //! - A gathering buffer belongs to the core and is lent only while bytes wait in it.
 //!
-//! Invariant: whoever polls hyper with a `Wire` calls `poll_send` afterwards.
+//! - hyper reads as long as there is something to read. So a turn has a limit, [`READS`]; at the limit the wire acts as
+//!   if nothing had come, and the connection's task must come back by itself.
+//!
+//! Invariant: whoever polls hyper with a `Wire` calls `begin_turn` before, `turn_is_over` and `poll_send` afterwards.
 //! **Runs on**: one serving core. **Not here**: what the waiting means ([`super::state`]).
 
 use std::cell::RefCell;
@@ -28,6 +31,8 @@ use super::state::ConnectionState;
 const GATHER: usize = 16 << 10;
 /// The most that one read takes.
 const SCRATCH: usize = 64 << 10;
+/// Reads of one turn: two are usual, the second of which finds nothing.
+const READS: u32 = 8;
 /// Gathering buffers kept for reuse; more exist only while more clients are slow at once.
 const SPARE: usize = 64;
 
@@ -80,14 +85,22 @@ struct Socket {
     /// Lent by the core while it holds bytes.
     gathered: Option<Vec<u8>>,
     sent: usize,
+    reads: u32,
     ended: bool,
     broken: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream, state: Rc<ConnectionState>, buffers: Rc<Buffers>) -> Wire {
-        let socket =
-            Socket { stream, replay: Bytes::new(), gathered: None, sent: 0, ended: false, broken: false };
+        let socket = Socket {
+            stream,
+            replay: Bytes::new(),
+            gathered: None,
+            sent: 0,
+            reads: 0,
+            ended: false,
+            broken: false,
+        };
         Wire { shared: Rc::new(Shared { socket: RefCell::new(socket), state, buffers }) }
     }
 
@@ -95,6 +108,16 @@ impl Wire {
     pub(crate) fn is_over(&self) -> bool {
         let socket = self.shared.socket.borrow();
         socket.ended || socket.broken
+    }
+
+    /// hyper may read again.
+    pub(crate) fn begin_turn(&self) {
+        self.shared.socket.borrow_mut().reads = 0;
+    }
+
+    /// Whether hyper was told that there is nothing to read although there may be: nobody will wake the task.
+    pub(crate) fn turn_is_over(&self) -> bool {
+        self.shared.socket.borrow().reads > READS
     }
 
     /// Reads more of the first bytes and shows all of them to `look`; hyper will get them again.
@@ -278,6 +301,10 @@ impl hyper::rt::Read for Wire {
             let n = into.remaining().min(socket.replay.len());
             into.put_slice(&socket.replay.split_to(n));
             return Poll::Ready(Ok(()));
+        }
+        socket.reads += 1;
+        if socket.reads > READS {
+            return Poll::Pending;
         }
         let scratch = &mut *buffers.scratch.borrow_mut();
         let room = into.remaining().min(scratch.len());

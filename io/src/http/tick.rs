@@ -164,8 +164,7 @@ pub fn start_tick(heartbeat: Arc<Heartbeat>) -> Clock {
     let fresh = CLOCK.with(|slot| slot.set(clock.clone()).is_ok());
     assert!(fresh, "this executor has a tick already");
     let advancing = clock.clone();
-    // A queue of its own, so that it is scheduled beside the others and not behind all of them. That is not enough: under
-    // two thousand listings at once a core was seen not to tick for seconds.
+    // A queue of its own, so that it is scheduled beside the other tasks and not behind all of them.
     let queue = glommio::executor().create_task_queue(Shares::Static(1000), Latency::NotImportant, "tick");
     let ticking = async move {
         let mut guards: Vec<Guard> = (1..=GUARDS).map(|step| Guard::new(TICK * (1 << step))).collect();
