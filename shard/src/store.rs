@@ -28,8 +28,9 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// fjall deadlocks with one worker and spins with two.
-const WORKER_THREADS: usize = 3;
+/// One flushes and compacts as fast as three, for it never waits for the others. With more of them, the first leaves
+/// compactions to the others, and puts what it does not want back into the queue, at once and again, while they are busy.
+const WORKER_THREADS: usize = 1;
 
 /// Keyspaces of this name hold nothing but their number.
 const GUARD: &str = "guard-";
@@ -137,7 +138,12 @@ impl Store {
 
     /// A batch over any of this store's partitions, still empty.
     pub fn batch(&self) -> Batch {
-        Batch { batch: self.db.batch(), place: Place::store(&self.path) }
+        Batch {
+            batch: self.db.batch(),
+            place: Place::store(&self.path),
+            touched: Vec::new(),
+            memtable_bytes: self.options.memtable_bytes,
+        }
     }
 
     /// Removes a partition and its files. Blocks; the files go when the last handle does.
@@ -253,7 +259,7 @@ impl PartitionStore {
     /// # Errors
     /// [`StoreError`] when the store has failed.
     pub(crate) fn settle(&self, least: u64) -> Result<(), StoreError> {
-        if self.keyspace.tree.active_memtable().size() < least {
+        if memtable_size(&self.keyspace) < least {
             return Ok(());
         }
         self.keyspace.rotate_memtable().map(drop).map_err(|error| self.place().error(error))
@@ -286,12 +292,16 @@ impl PartitionStore {
 pub struct Batch {
     batch: fjall::OwnedWriteBatch,
     place: Place,
+    /// The keyspaces with rows in here.
+    touched: Vec<Keyspace>,
+    memtable_bytes: u64,
 }
 
 impl Batch {
     /// Adds a row; `None` deletes. No key may be added twice for one partition: rows of a batch have no
     /// order.
     pub fn row(&mut self, partition: &PartitionStore, key: &[u8], row: Option<&[u8]>) {
+        self.touch(&partition.keyspace);
         match row {
             Some(bytes) => self.batch.insert(&partition.keyspace, key, bytes),
             None => self.batch.remove(&partition.keyspace, key),
@@ -300,6 +310,7 @@ impl Batch {
 
     /// Adds a partition's checkpoint, once.
     pub fn checkpoint(&mut self, partition: &PartitionStore, checkpoint: &Checkpoint) {
+        self.touch(&partition.keyspace);
         self.batch.insert(&partition.keyspace, CHECKPOINT_KEY, checkpoint.encode());
     }
 
@@ -310,13 +321,32 @@ impl Batch {
     /// [`StoreError`]; nothing of the batch is visible then, and after a failed write the store accepts no
     /// more.
     pub fn commit(self) -> Result<(), StoreError> {
-        self.batch.commit().map_err(|error| self.place.error(error))
+        let Batch { batch, place, touched, memtable_bytes } = self;
+        batch.commit().map_err(|error| place.error(error))?;
+        for keyspace in touched.iter().filter(|keyspace| memtable_size(keyspace) > memtable_bytes) {
+            if let Err(error) = keyspace.rotate_memtable() {
+                // The batch is committed all the same; a store that has failed says so to the next one.
+                tracing::warn!(%error, "a write buffer could not be turned into a table");
+            }
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, keyspace: &Keyspace) {
+        // Rows come partition by partition, so the last is the usual one.
+        if self.touched.last() != Some(keyspace) && !self.touched.contains(keyspace) {
+            self.touched.push(keyspace.clone());
+        }
     }
 }
 
 /// The directory of a shard's store below `root`.
 pub fn shard_path(root: &Path, shard: u32) -> PathBuf {
     root.join(format!("shard-{shard:03}"))
+}
+
+fn memtable_size(keyspace: &Keyspace) -> u64 {
+    keyspace.tree.active_memtable().size()
 }
 
 fn keyspace_name(partition: PartitionId) -> String {
@@ -332,7 +362,10 @@ fn parse_name(name: &str) -> Option<PartitionId> {
 /// least, and misses are cheapest with pinned, unpartitioned filters and without `expect_point_read_hits`.
 fn keyspace_options(options: &StoreOptions) -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
-        .max_memtable_size(options.memtable_bytes)
+        // Never reached: full memtables are turned into tables by whoever commits. Left to fjall, each commit beyond the
+        // size queues a request for it, the workers queue what follows from one, and once the bounded queue is full
+        // they all wait for each other.
+        .max_memtable_size(options.memtable_bytes.saturating_mul(16))
         .data_block_compression_policy(CompressionPolicy::disabled())
         .data_block_restart_interval_policy(RestartIntervalPolicy::all(1))
         .filter_block_pinning_policy(PinningPolicy::all(true))

@@ -47,6 +47,30 @@ fn rows_and_checkpoint_survive_a_reopen() {
     assert!(partition.get(b"a\0x").expect("readable").is_none());
 }
 
+/// Write buffers that are full all at the same time, again and again, and a journal that must be kept short.
+#[test]
+fn many_full_write_buffers_do_not_stop_the_store() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let options =
+        StoreOptions { memtable_bytes: 256 << 10, journal_bytes: 64 << 20, ..StoreOptions::default() };
+    let store = Store::open(dir.path(), &options).expect("opens");
+    let opened = |number| store.partition(PartitionId(number)).expect("opens");
+    let partitions: Vec<PartitionStore> = (0..100).map(opened).collect();
+    let row = "r".repeat(4000);
+    for round in 1..=400 {
+        let mut batch = store.batch();
+        for partition in &partitions {
+            batch.row(partition, format!("k\0{round:05}").as_bytes(), Some(row.as_bytes()));
+            batch.checkpoint(partition, &checkpoint(round));
+        }
+        batch.commit().expect("commits");
+    }
+    for partition in &partitions {
+        assert_eq!(partition.checkpoint().expect("readable"), Some(checkpoint(400)));
+        assert_eq!(dump(partition).len(), 400);
+    }
+}
+
 #[test]
 fn a_view_does_not_change_while_writes_go_on() {
     let dir = tempfile::tempdir().expect("a scratch directory");
