@@ -183,6 +183,8 @@ impl<'a> Suite<'a> {
 
         let node = self.node(&data, &[("CACHE_MB", "1".to_owned())])?;
         settle(node.pid())?;
+        // Not in the record cache; but what the store itself keeps in memory shall be there, not still on its way.
+        self.load("get1 uncached, warm-up", &node, Workload::Get(100), self.set.records, 2)?;
         let get1_uncached =
             self.paired("get1 uncached", &yardstick, node.api(), node.pid(), get1, self.set.records)?;
         node.stop()?;
