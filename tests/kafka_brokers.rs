@@ -256,13 +256,23 @@ fn outlives(hint: &str, session: &str, away: Duration, leave: impl Fn(&Kafka), c
         let rows: Vec<_> = pks.iter().map(row).collect();
         home.client().post("/records/put", &json!({"records": rows}).to_string())
     };
-    let mut token = String::new();
+    let (mut token, mut said) = (String::new(), String::new());
     until("writes to be taken again", || {
         let answer = put(3);
         if answer.status == 200 {
             token = answer.token();
+            return true;
         }
-        answer.status == 200
+        // Once for each reason, for whoever reads of a failure.
+        if answer.text() != said {
+            said = answer.text();
+            eprintln!(
+                "{hint}: {:?} after the broker was back: {said}; {}",
+                back.elapsed(),
+                home.status()["log"]
+            );
+        }
+        false
     });
     eprintln!("{hint}: writes again {:?} after the broker was back", back.elapsed());
     // They apply, in every partition.

@@ -118,8 +118,22 @@ impl Kafka {
     }
 
     /// Stops a broker's clock: it neither answers nor ends its connections.
+    ///
+    /// # Panics
+    /// If it does not stand still.
     pub(crate) fn pause(&self, broker: u32) {
-        signal(self.pid(broker), Signal::STOP);
+        let pid = self.pid(broker);
+        signal(pid, Signal::STOP);
+        // A thread that runs on another CPU sees the signal a little later, and until then may answer.
+        until("the broker to stand still", || {
+            let tasks =
+                fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())).expect("the broker is there");
+            tasks.flatten().all(|task| {
+                // A thread that has ended since does not move either.
+                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+            })
+        });
     }
 
     /// Lets a paused broker go on.

@@ -101,6 +101,9 @@ impl KafkaOptions {
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("socket.connection.setup.timeout.ms", "5000")
+            // For requests that carry no message. A producer whose message timed out under way asks for a new number before
+            // it sends another; if that request is lost in a broker that stands still, a minute would pass (the default).
+            .set("socket.timeout.ms", "10000")
             .set("allow.auto.create.topics", "false");
         let protocol = match (&self.tls, &self.sasl) {
             (None, None) => "plaintext",
