@@ -117,6 +117,19 @@ impl DataSet {
         out.extend_from_slice(b"]}");
     }
 
+    /// Appends record `n` as an answer spells it, at a fixed time.
+    pub(crate) fn record(&self, n: u32, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"Pk\":\"");
+        self.pk(n, out);
+        out.extend_from_slice(b"\",\"Sk\":\"");
+        self.sk(n, out);
+        out.extend_from_slice(b"\",\"Data\":");
+        self.data(n, out);
+        out.extend_from_slice(
+            br#","CreatedAt":"2026-01-02T03:04:05.678Z","UpdatedAt":"2026-01-02T03:04:05.678Z"}"#,
+        );
+    }
+
     /// Length of the answer to a get of `keys` records: what the constant responder has to send to be comparable.
     pub(crate) fn answer_bytes(&self, keys: usize) -> usize {
         let (mut pk, mut sk) = (Vec::new(), Vec::new());
@@ -196,15 +209,7 @@ mod tests {
             if body.ends_with(b"}") {
                 body.push(b',');
             }
-            body.extend_from_slice(b"{\"Pk\":\"");
-            set.pk(n, &mut body);
-            body.extend_from_slice(b"\",\"Sk\":\"");
-            set.sk(n, &mut body);
-            body.extend_from_slice(b"\",\"Data\":");
-            set.data(n, &mut body);
-            body.extend_from_slice(
-                br#","CreatedAt":"2026-01-02T03:04:05.678Z","UpdatedAt":"2026-01-02T03:04:05.678Z"}"#,
-            );
+            set.record(n, &mut body);
         }
         body.extend_from_slice(b"]}");
         assert_eq!(body.len(), set.answer_bytes(2));

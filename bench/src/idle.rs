@@ -21,6 +21,7 @@ use crate::dataset::{DataSet, Shape};
 use crate::error::{BenchError, Result, Tried};
 use crate::fill;
 use crate::load::LoadPlan;
+use crate::protocol::Protocol;
 use crate::request::{Template, Workload};
 use crate::summary::{self, Summary};
 
@@ -98,7 +99,7 @@ impl IdlePlan {
         self.load()?;
         let quiet = self.load()?;
         let resident_before = cpu::resident(self.pid)?;
-        let template = Template::new(Workload::Get(1), self.set, &self.target.host)?;
+        let template = Template::new(Workload::Get(1), self.set, &self.target.host, Protocol::Http1)?;
         let mut connections = Vec::with_capacity(self.connections);
         let mut buffer = vec![0; 64 * 1024];
         for n in 0..self.connections {

@@ -23,6 +23,8 @@ mod load;
 mod metrics;
 mod node;
 mod picker;
+mod protocol;
+mod report;
 mod request;
 mod soak;
 mod suite;
@@ -57,8 +59,12 @@ enum Command {
     Soak(soak::SoakOptions),
     /// Start brokers and nodes on them: time puts to another node, and the catch-up of a new replica.
     Kafka(kafka::KafkaOptions),
-    /// Run everything against a node of its own and print one table.
+    /// Run everything against nodes of its own and write a report: JSON, Markdown, and a page with pictures.
     Suite(suite::SuiteOptions),
+    /// Write the Markdown and the page of a report again.
+    Render(report::RenderOptions),
+    /// Put two reports side by side and say what differs beyond the noise.
+    Compare(report::CompareOptions),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +76,8 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::command(&options),
         Command::Kafka(options) => kafka::command(&options),
         Command::Suite(options) => suite::command(&options),
+        Command::Render(options) => report::render(&options),
+        Command::Compare(options) => report::compare(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Server processes that a benchmark starts for itself: a node, or the constant responder.
+//! Server processes that a benchmark starts for itself: a node, the constant responder, nginx and Redis.
 //!
 //! start (pinned, on free loopback ports, output to a file) → answers → measured → stopped in good order, or killed
 //! when this value is dropped.
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::client::{Client, Target};
+use crate::client::{Client, Target, connect};
 use crate::cpu;
 use crate::error::{BenchError, Result, Tried};
 
@@ -33,13 +33,13 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a command on the given CPUs and waits until `path` answers 200 on its API port.
+    /// Starts a command on the given CPUs and waits until it is up.
     fn start(
         name: &'static str,
         mut command: Command,
         cpus: &[usize],
         port: u16,
-        path: &str,
+        up: Up,
         output: PathBuf,
     ) -> Result<Self> {
         let file = File::create(&output).tried(|| format!("create {}", output.display()))?;
@@ -54,14 +54,20 @@ impl Process {
             starter.join().expect("the starter does not panic")
         })?;
         let mut process = Self { child, name, output, api: Target::local(port) };
-        process.wait_until_up(path)?;
+        process.wait_until_up(up)?;
         Ok(process)
     }
 
-    fn wait_until_up(&mut self, path: &str) -> Result<()> {
+    fn wait_until_up(&mut self, up: Up) -> Result<()> {
         let deadline = Instant::now() + START;
         loop {
-            if Client::new(self.api.clone()).get(path).is_ok_and(|answer| answer.status == 200) {
+            let is_up = match up {
+                Up::Answers(path) => {
+                    Client::new(self.api.clone()).get(path).is_ok_and(|answer| answer.status == 200)
+                }
+                Up::Accepts => connect(&self.api).is_ok(),
+            };
+            if is_up {
                 return Ok(());
             }
             let ended = self.child.try_wait().tried(|| format!("look after {}", self.name))?;
@@ -128,6 +134,15 @@ impl Drop for Process {
     }
 }
 
+/// How a server shows that it is up.
+#[derive(Debug, Clone, Copy)]
+enum Up {
+    /// This path is answered with 200.
+    Answers(&'static str),
+    /// It takes connections.
+    Accepts,
+}
+
 /// How a node is started.
 #[derive(Debug, Clone)]
 pub(crate) struct NodePlan<'a> {
@@ -175,13 +190,18 @@ impl Node {
             command.env(name, value);
         }
         let output = plan.data.with_extension("out");
-        let process = Process::start("the node", command, plan.cpus, api, "/up", output)?;
+        let process = Process::start("the node", command, plan.cpus, api, Up::Answers("/up"), output)?;
         Ok(Self { process, internal: Target::local(internal) })
     }
 
     /// Where it answers clients.
     pub(crate) fn api(&self) -> &Target {
         &self.process.api
+    }
+
+    /// The process that answers clients.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Its process number.
@@ -218,7 +238,49 @@ pub(crate) fn start_constant(scratch: &Path, cpu: usize, bytes: usize, read_body
     if read_body {
         command.arg("--read-body");
     }
-    Process::start("the constant responder", command, &[cpu], port, "/", scratch.join("constant.out"))
+    let output = scratch.join("constant.out");
+    Process::start("the constant responder", command, &[cpu], port, Up::Answers("/"), output)
+}
+
+/// Starts nginx with one worker that answers everything with the same `bytes`; none if it is not installed.
+pub(crate) fn start_nginx(scratch: &Path, cpu: usize, bytes: usize) -> Result<Option<Process>> {
+    let Some(program) = find("nginx") else { return Ok(None) };
+    let port = free_port()?;
+    let home = scratch.join("nginx");
+    fs::create_dir_all(&home).tried(|| format!("create {}", home.display()))?;
+    // No logs, no limits on kept-alive connections: as little as it can do.
+    let text = "x".repeat(bytes.saturating_sub(2));
+    let configuration = format!(
+        "daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log stderr;\n\
+         events {{ worker_connections 20000; }}\n\
+         http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; default_type application/json;\n\
+         client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;\n\
+         scgi_temp_path scgi;\n\
+         server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 '\"{text}\"'; }} }} }}\n"
+    );
+    let path = home.join("nginx.conf");
+    fs::write(&path, configuration).tried(|| format!("write {}", path.display()))?;
+    let mut command = Command::new(program);
+    command.arg("-p").arg(&home).arg("-c").arg(&path).args(["-e", "stderr"]);
+    let output = scratch.join("nginx.out");
+    Process::start("nginx", command, &[cpu], port, Up::Answers("/"), output).map(Some)
+}
+
+/// Starts Redis without persistence; none if it is not installed.
+pub(crate) fn start_redis(scratch: &Path, cpu: usize) -> Result<Option<Process>> {
+    let Some(program) = find("redis-server") else { return Ok(None) };
+    let port = free_port()?;
+    let mut command = Command::new(program);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.current_dir(scratch);
+    Process::start("Redis", command, &[cpu], port, Up::Accepts, scratch.join("redis.out")).map(Some)
+}
+
+/// A program on the path, or where Debian puts servers.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    places.map(|place| place.join(name)).find(|program| program.is_file())
 }
 
 /// A loopback port that nobody listens on now.

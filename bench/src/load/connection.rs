@@ -8,16 +8,23 @@ use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
 
-use crate::answer::{AnswerReader, Progress};
+use crate::answer::Progress;
 use crate::error::{BenchError, Result, Tried};
+use crate::protocol::{Protocol, Reader};
 
 /// A connection and the request in flight on it.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
-    pub(super) reader: AnswerReader,
+    pub(super) reader: Reader,
+    /// Which of the plan's loads it belongs to.
+    pub(super) lane: usize,
+    /// What the protocol wants sent before the request.
+    control: Vec<u8>,
     /// A copy of the template with this request's record numbers.
     pub(super) request: Vec<u8>,
     pub(super) numbers: Vec<u32>,
+    /// The next HTTP/2 stream.
+    pub(super) number: u32,
     written: usize,
     /// Whether a request awaits its answer.
     pub(super) busy: bool,
@@ -30,12 +37,21 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, request: Vec<u8>, keys: usize) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        lane: usize,
+        protocol: Protocol,
+        request: Vec<u8>,
+        keys: usize,
+    ) -> Self {
         Self {
             stream,
-            reader: AnswerReader::new(),
+            reader: Reader::new(protocol),
+            lane,
+            control: Vec::new(),
             request,
             numbers: vec![0; keys],
+            number: 1,
             written: 0,
             busy: false,
             sampled: false,
@@ -48,6 +64,9 @@ impl Connection {
     pub(super) fn send(&mut self, due: u64, now: u64, sampled: bool) -> Result<()> {
         assert!(!self.busy, "one request at a time");
         self.reader.begin(sampled);
+        self.control.clear();
+        self.reader.take_control(&mut self.control);
+        self.number += 2;
         self.busy = true;
         self.sampled = sampled;
         self.due = due;
@@ -58,8 +77,13 @@ impl Connection {
 
     /// Writes what is left of the request, as far as the socket takes it.
     pub(super) fn write(&mut self) -> Result<()> {
-        while self.busy && self.written < self.request.len() {
-            match self.stream.write(&self.request[self.written..]) {
+        let whole = self.control.len() + self.request.len();
+        while self.busy && self.written < whole {
+            let unsent = match self.written.checked_sub(self.control.len()) {
+                None => &self.control[self.written..],
+                Some(written) => &self.request[written..],
+            };
+            match self.stream.write(unsent) {
                 Ok(length) => self.written += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

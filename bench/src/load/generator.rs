@@ -1,7 +1,8 @@
 //! The event loop of the load generator.
 //!
 //! epoll → read an answer → record its latency → send the connection's next request (closed loop), or put the
-//! connection among the idle ones, from which due requests are sent (open loop). Two system calls a request and a
+//! connection among the idle ones, from which due requests are sent (open loop). Writes beside reads are a second lane of
+//! the same loop, with connections and pace of its own. Two system calls a request and a
 //! share of an `epoll_wait`; nothing is allocated once every connection has had its first answer.
 //!
 //! **Invariants**: a request that is due is sent as soon as a connection is free, and charged from when it was due.
@@ -22,6 +23,7 @@ use crate::cpu;
 use crate::dataset::{LISTED, Shape};
 use crate::error::{BenchError, Result, Tried};
 use crate::picker::Picker;
+use crate::report::Interval;
 use crate::request::{Template, Workload};
 use crate::summary::{Summary, latencies};
 
@@ -31,12 +33,16 @@ const BUFFER: usize = 256 * 1024;
 /// A server that has answered nothing for so long ends the run.
 const SILENCE: Duration = Duration::from_secs(10);
 const SPIN: Duration = Duration::from_millis(2);
+/// Connections of the writes beside reads: more than wait for the log at any time.
+const WRITE_CONNECTIONS: usize = 128;
 
 /// A report and the histogram that it was made from.
-pub(super) struct Measured {
-    pub(super) report: LoadReport,
-    pub(super) latency: Histogram<u64>,
-    pub(super) started: SystemTime,
+pub(crate) struct Measured {
+    pub(crate) report: LoadReport,
+    pub(crate) latency: Histogram<u64>,
+    pub(crate) started: SystemTime,
+    /// The same piece by piece, if the plan asks for pieces.
+    pub(crate) intervals: Vec<Interval>,
 }
 
 /// Opens the connections, warms up, measures.
@@ -51,25 +57,26 @@ pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
     generator.until(end)?;
     let took = Duration::from_nanos(generator.now() - warm);
     let used = Usage::now(plan.pid)?.since(&before);
-    if generator.requests == 0 {
+    if generator.lanes[READS].requests == 0 {
         return Err(BenchError::Patience(format!("no answer in {:?}", plan.measured)));
     }
     let report = generator.report(took, &used);
-    Ok(Measured { report, latency: generator.latency, started })
+    let Generator { mut lanes, pieces, .. } = generator;
+    let latency = lanes.swap_remove(READS).latency;
+    Ok(Measured { report, latency, started, intervals: pieces.map(|pieces| pieces.done).unwrap_or_default() })
 }
 
-struct Generator<'a> {
-    plan: &'a LoadPlan,
-    poll: Poll,
-    events: Events,
-    connections: Vec<Connection>,
-    idle: Vec<usize>,
+/// The load that is reported, and the one beside it.
+const READS: usize = 0;
+const WRITES: usize = 1;
+
+/// One of the loads of a plan.
+struct Lane {
     template: Template,
     picker: Picker,
-    buffer: Vec<u8>,
-    scratch: Vec<u8>,
-    start: Instant,
-    /// Time between two requests in the open loop, in ns.
+    /// Its connections without a request.
+    idle: Vec<usize>,
+    /// Time between two requests in the open loop, in ns; 0 in the closed loop.
     interval: f64,
     /// Requests sent since the pace was last restarted, and when that was.
     paced: u64,
@@ -77,7 +84,6 @@ struct Generator<'a> {
     /// Length of every answer's body, learnt from the first one that was compared.
     length: Option<usize>,
     requests: u64,
-    last_answer: u64,
     /// From due to answered, and from sent to answered.
     latency: Histogram<u64>,
     service: Histogram<u64>,
@@ -85,48 +91,27 @@ struct Generator<'a> {
     delay: Histogram<u64>,
 }
 
-impl<'a> Generator<'a> {
-    fn new(plan: &'a LoadPlan) -> Result<Self> {
-        let template = Template::new(plan.workload, plan.set, &plan.target.host)?;
-        let poll = Poll::new().tried(|| "create an epoll instance".into())?;
-        let mut connections = Vec::with_capacity(plan.connections);
-        for index in 0..plan.connections {
-            let stream = client::connect(&plan.target)?;
-            stream.set_nonblocking(true).tried(|| "make a socket non-blocking".into())?;
-            let mut stream = TcpStream::from_std(stream);
-            poll.registry()
-                .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)
-                .tried(|| "register a socket".into())?;
-            connections.push(Connection::new(stream, template.bytes(), plan.workload.keys()));
-        }
+impl Lane {
+    fn new(plan: &LoadPlan, workload: Workload, rate: Option<f64>) -> Result<Self> {
         Ok(Self {
-            plan,
-            poll,
-            events: Events::with_capacity(1024),
-            idle: (0..connections.len()).collect(),
-            connections,
-            template,
-            picker: Picker::new(plan.seed, plan.range, plan.distribution),
-            buffer: vec![0; BUFFER],
-            scratch: Vec::new(),
-            start: Instant::now(),
-            interval: plan.rate.map_or(0.0, |rate| 1e9 / rate),
+            template: Template::new(workload, plan.set, &plan.target.host, plan.protocol)?,
+            picker: Picker::new(
+                plan.seed.wrapping_add(u64::from(workload == Workload::Put)),
+                plan.range,
+                plan.distribution,
+            ),
+            idle: Vec::new(),
+            interval: rate.map_or(0.0, |rate| 1e9 / rate),
             paced: 0,
             pace_from: 0,
             length: None,
             requests: 0,
-            last_answer: 0,
             latency: latencies(),
             service: latencies(),
             delay: latencies(),
         })
     }
 
-    fn now(&self) -> u64 {
-        nanoseconds(self.start.elapsed())
-    }
-
-    /// Forgets what was measured and starts the open loop's pace anew.
     fn restart(&mut self, from: u64) {
         self.latency.reset();
         self.service.reset();
@@ -134,6 +119,112 @@ impl<'a> Generator<'a> {
         self.requests = 0;
         self.paced = 0;
         self.pace_from = from;
+    }
+
+    fn next_due(&self) -> u64 {
+        self.pace_from + (self.paced as f64 * self.interval) as u64
+    }
+}
+
+/// The latencies of one piece of the run after another.
+struct Pieces {
+    length: u64,
+    from: u64,
+    current: Histogram<u64>,
+    start: u64,
+    done: Vec<Interval>,
+}
+
+impl Pieces {
+    fn record(&mut self, now: u64, latency: u64) {
+        while now >= self.from + self.length {
+            self.close();
+        }
+        self.current.saturating_record(latency);
+    }
+
+    fn close(&mut self) {
+        let summary = Summary::of(&self.current);
+        self.done.push(Interval {
+            from_s: (self.from - self.start) as f64 / 1e9,
+            rate: summary.count as f64 / (self.length as f64 / 1e9),
+            p50_us: summary.p50_us,
+            p99_us: summary.p99_us,
+            max_us: summary.max_us,
+        });
+        self.current.reset();
+        self.from += self.length;
+    }
+}
+
+struct Generator<'a> {
+    plan: &'a LoadPlan,
+    poll: Poll,
+    events: Events,
+    connections: Vec<Connection>,
+    lanes: Vec<Lane>,
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
+    start: Instant,
+    last_answer: u64,
+    pieces: Option<Pieces>,
+}
+
+impl<'a> Generator<'a> {
+    fn new(plan: &'a LoadPlan) -> Result<Self> {
+        let mut lanes = vec![Lane::new(plan, plan.workload, plan.rate)?];
+        let mut counts = vec![(plan.workload, plan.connections)];
+        if let Some(rate) = plan.writes {
+            lanes.push(Lane::new(plan, Workload::Put, Some(rate))?);
+            counts.push((Workload::Put, WRITE_CONNECTIONS));
+        }
+        let poll = Poll::new().tried(|| "create an epoll instance".into())?;
+        let mut connections = Vec::new();
+        for (number, (workload, count)) in counts.into_iter().enumerate() {
+            let lane = &mut lanes[number];
+            for _ in 0..count {
+                let stream = client::connect(&plan.target)?;
+                stream.set_nonblocking(true).tried(|| "make a socket non-blocking".into())?;
+                let mut stream = TcpStream::from_std(stream);
+                let index = connections.len();
+                poll.registry()
+                    .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)
+                    .tried(|| "register a socket".into())?;
+                let request = lane.template.bytes();
+                connections.push(Connection::new(stream, number, plan.protocol, request, workload.keys()));
+                lane.idle.push(index);
+            }
+        }
+        Ok(Self {
+            plan,
+            poll,
+            events: Events::with_capacity(1024),
+            connections,
+            lanes,
+            buffer: vec![0; BUFFER],
+            scratch: Vec::new(),
+            start: Instant::now(),
+            last_answer: 0,
+            pieces: None,
+        })
+    }
+
+    fn now(&self) -> u64 {
+        nanoseconds(self.start.elapsed())
+    }
+
+    /// Forgets what was measured and starts the paces anew.
+    fn restart(&mut self, from: u64) {
+        for lane in &mut self.lanes {
+            lane.restart(from);
+        }
+        self.pieces = self.plan.pieces.map(|length| Pieces {
+            length: nanoseconds(length).max(1),
+            from,
+            current: latencies(),
+            start: from,
+            done: Vec::new(),
+        });
     }
 
     /// Keeps the load up until `end`.
@@ -146,7 +237,10 @@ impl<'a> Generator<'a> {
             if now.saturating_sub(self.last_answer) > nanoseconds(SILENCE) {
                 return Err(BenchError::Patience(format!("no answer for {SILENCE:?}")));
             }
-            let timeout = self.send_due(now, end)?;
+            let mut timeout = Duration::from_nanos(end - now).min(Duration::from_millis(100));
+            for lane in 0..self.lanes.len() {
+                timeout = timeout.min(self.send_due(lane, now)?);
+            }
             let polled = self.poll.poll(&mut self.events, Some(timeout));
             if let Err(error) = polled {
                 if error.kind() == std::io::ErrorKind::Interrupted {
@@ -169,39 +263,35 @@ impl<'a> Generator<'a> {
     }
 
     /// Sends what is due as far as connections are free; how long to wait for events then.
-    fn send_due(&mut self, now: u64, end: u64) -> Result<Duration> {
-        let left = Duration::from_nanos(end - now).min(Duration::from_millis(100));
-        if self.interval == 0.0 {
-            while let Some(index) = self.idle.pop() {
+    fn send_due(&mut self, lane: usize, now: u64) -> Result<Duration> {
+        if self.lanes[lane].interval == 0.0 {
+            while let Some(index) = self.lanes[lane].idle.pop() {
                 self.send(index, now, now)?;
             }
-            return Ok(left);
+            return Ok(Duration::MAX);
         }
-        let mut due = self.next_due();
+        let mut due = self.lanes[lane].next_due();
         while due <= now {
-            let Some(index) = self.idle.pop() else {
-                return Ok(left);
+            let Some(index) = self.lanes[lane].idle.pop() else {
+                return Ok(Duration::MAX);
             };
             let now = self.now();
             // With a connection free, the time since it was due is this loop's own delay.
-            self.delay.saturating_record(now - due);
+            self.lanes[lane].delay.saturating_record(now - due);
             self.send(index, due, now)?;
-            self.paced += 1;
-            due = self.next_due();
+            self.lanes[lane].paced += 1;
+            due = self.lanes[lane].next_due();
         }
-        let wait = Duration::from_nanos(due - now).min(left);
-        Ok(if wait < SPIN { Duration::ZERO } else { wait - SPIN })
-    }
-
-    fn next_due(&self) -> u64 {
-        self.pace_from + (self.paced as f64 * self.interval) as u64
+        Ok(Duration::from_nanos(due - now).saturating_sub(SPIN))
     }
 
     fn send(&mut self, index: usize, due: u64, now: u64) -> Result<()> {
         let connection = &mut self.connections[index];
-        self.picker.pick_distinct(&mut connection.numbers);
-        self.template.patch(&mut connection.request, &connection.numbers, &mut self.scratch);
-        let sampled = self.length.is_none() || self.requests.is_multiple_of(SAMPLE);
+        let lane = &mut self.lanes[connection.lane];
+        lane.picker.pick_distinct(&mut connection.numbers);
+        lane.template.patch(&mut connection.request, &connection.numbers, &mut self.scratch);
+        lane.template.number(&mut connection.request, connection.number);
+        let sampled = lane.length.is_none() || lane.requests.is_multiple_of(SAMPLE);
         connection.send(due, now, sampled)
     }
 
@@ -211,22 +301,28 @@ impl<'a> Generator<'a> {
         };
         let now = self.now();
         let connection = &self.connections[index];
-        self.latency.saturating_record(now - connection.due);
-        self.service.saturating_record(now - connection.sent);
-        self.requests += 1;
+        let lane = &mut self.lanes[connection.lane];
+        lane.latency.saturating_record(now - connection.due);
+        lane.service.saturating_record(now - connection.sent);
+        lane.requests += 1;
         self.last_answer = now;
+        if let (READS, Some(pieces)) = (connection.lane, &mut self.pieces) {
+            pieces.record(now, now - connection.due);
+        }
         self.check(index, status, length)?;
-        if self.interval == 0.0 {
+        let lane = &mut self.lanes[self.connections[index].lane];
+        if lane.interval == 0.0 {
             return self.send(index, now, now);
         }
-        self.idle.push(index);
+        lane.idle.push(index);
         Ok(())
     }
 
     fn check(&mut self, index: usize, status: u16, length: usize) -> Result<()> {
         let connection = &self.connections[index];
-        if status != 200 || self.length.is_some_and(|expected| expected != length) {
-            let expected = self.length.map_or(String::new(), |expected| format!(" instead of {expected}"));
+        let lane = &mut self.lanes[connection.lane];
+        if status != 200 || lane.length.is_some_and(|expected| expected != length) {
+            let expected = lane.length.map_or(String::new(), |expected| format!(" instead of {expected}"));
             let body = String::from_utf8_lossy(connection.reader.body()).into_owned();
             return Err(BenchError::Answer(format!("status {status}, {length} bytes{expected} {body}")));
         }
@@ -234,7 +330,7 @@ impl<'a> Generator<'a> {
             return Ok(());
         }
         let body = connection.reader.body();
-        match self.plan.workload {
+        match if connection.lane == READS { self.plan.workload } else { Workload::Put } {
             Workload::Get(_) => self.plan.set.check(&connection.numbers, body, &mut self.scratch)?,
             Workload::List => {
                 assert!(self.plan.set.shape == Shape::Listed, "a list is planned over listed records");
@@ -242,19 +338,25 @@ impl<'a> Generator<'a> {
                 let numbers: Vec<u32> = (first..first + LISTED).collect();
                 self.plan.set.check(&numbers, body, &mut self.scratch)?;
             }
+            Workload::Miss => {
+                if body != br#"{"Records":[]}"# {
+                    return Err(BenchError::Answer("a record that nobody put is there".into()));
+                }
+            }
             Workload::Put | Workload::Constant => {}
         }
-        self.length = Some(length);
+        lane.length = Some(length);
         Ok(())
     }
 
     fn report(&self, took: Duration, used: &Usage) -> LoadReport {
         let seconds = took.as_secs_f64();
-        let unsent = if self.interval == 0.0 {
+        let lane = &self.lanes[READS];
+        let unsent = if lane.interval == 0.0 {
             0
         } else {
-            let due = nanoseconds(took) as f64 / self.interval;
-            (due as u64).saturating_sub(self.paced)
+            let due = nanoseconds(took) as f64 / lane.interval;
+            (due as u64).saturating_sub(lane.paced)
         };
         LoadReport {
             target: self.plan.target.to_string(),
@@ -263,16 +365,17 @@ impl<'a> Generator<'a> {
             records: self.plan.set.records,
             asked_records: self.plan.range,
             value_bytes: self.plan.set.value_bytes,
-            answer_bytes: self.length.unwrap_or(0),
+            answer_bytes: lane.length.unwrap_or(0),
             seconds,
-            requests: self.requests,
-            rate: self.requests as f64 / seconds,
-            records_rate: (self.requests * self.plan.workload.records() as u64) as f64 / seconds,
+            requests: lane.requests,
+            rate: lane.requests as f64 / seconds,
+            records_rate: (lane.requests * self.plan.workload.records() as u64) as f64 / seconds,
             offered_rate: self.plan.rate,
             unsent,
-            latency: Summary::of(&self.latency),
-            service: self.plan.rate.map(|_| Summary::of(&self.service)),
-            delay: self.plan.rate.map(|_| Summary::of(&self.delay)),
+            latency: Summary::of(&lane.latency),
+            service: self.plan.rate.map(|_| Summary::of(&lane.service)),
+            delay: self.plan.rate.map(|_| Summary::of(&lane.delay)),
+            writes: self.lanes.get(WRITES).map(|lane| Summary::of(&lane.latency)),
             generator_cpu: used.own.as_secs_f64() / seconds,
             server_cpu: used.server.map(|time| time.as_secs_f64() / seconds),
         }

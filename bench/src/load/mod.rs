@@ -25,9 +25,11 @@ use crate::dataset::{DataSet, LISTED, Shape};
 use crate::error::{BenchError, Result};
 use crate::fill;
 use crate::picker::Distribution;
+use crate::protocol::{Protocol, redis};
 use crate::request::Workload;
 use crate::summary;
 
+pub(crate) use generator::Measured;
 pub(crate) use report::LoadReport;
 
 /// What `load` is told.
@@ -42,7 +44,13 @@ pub(crate) struct LoadOptions {
     /// Keys of a `get-n` request.
     #[arg(long, default_value_t = 1)]
     keys_per_request: usize,
-    /// Keep-alive connections.
+    /// What is spoken with the server.
+    #[arg(long, value_enum, default_value = "http1")]
+    protocol: Protocol,
+    /// Put so many records a second beside it, over connections of their own.
+    #[arg(long)]
+    writes: Option<f64>,
+    /// Kept-alive connections.
     #[arg(long, default_value_t = 64)]
     connections: usize,
     /// Measured time, in seconds.
@@ -97,6 +105,9 @@ enum WorkloadName {
     /// Get of `--keys-per-request` keys.
     #[value(name = "get-n", alias = "getN", alias = "getn")]
     GetN,
+    /// Get of one key that is not there.
+    #[value(name = "miss")]
+    Miss,
     /// Put of one record.
     #[value(name = "put")]
     Put,
@@ -124,6 +135,11 @@ pub(crate) struct LoadPlan {
     /// Requests a second; `None` is a closed loop.
     pub(crate) rate: Option<f64>,
     pub(crate) pid: Option<u32>,
+    pub(crate) protocol: Protocol,
+    /// Puts a second beside it.
+    pub(crate) writes: Option<f64>,
+    /// Also report the latencies of pieces of this length.
+    pub(crate) pieces: Option<Duration>,
 }
 
 impl LoadPlan {
@@ -141,6 +157,9 @@ impl LoadPlan {
             measured,
             rate: None,
             pid: None,
+            protocol: Protocol::Http1,
+            writes: None,
+            pieces: None,
         }
     }
 
@@ -149,7 +168,8 @@ impl LoadPlan {
         Ok(self.measure()?.report)
     }
 
-    fn measure(&self) -> Result<generator::Measured> {
+    /// The same, with the histogram.
+    pub(crate) fn measure(&self) -> Result<Measured> {
         cpu::raise_open_files(self.connections as u64 + 64)?;
         generator::run(self)
     }
@@ -161,6 +181,7 @@ impl LoadOptions {
             WorkloadName::Get1 => Workload::Get(1),
             WorkloadName::Get100 => Workload::Get(100),
             WorkloadName::GetN => Workload::Get(self.keys_per_request),
+            WorkloadName::Miss => Workload::Miss,
             WorkloadName::Put => Workload::Put,
             WorkloadName::List => Workload::List,
             WorkloadName::Constant => Workload::Constant,
@@ -180,8 +201,11 @@ impl LoadOptions {
                 workload.keys()
             )));
         }
-        if self.connections == 0 || self.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-            return Err(BenchError::Usage("--connections and --rate must be greater than 0".into()));
+        let is_pace = |rate: f64| rate.is_finite() && rate > 0.0;
+        if self.connections == 0 || ![self.rate, self.writes].into_iter().flatten().all(is_pace) {
+            return Err(BenchError::Usage(
+                "--connections, --rate and --writes must be greater than 0".into(),
+            ));
         }
         let seconds = |name: &str, value: f64| {
             Duration::try_from_secs_f64(value)
@@ -199,6 +223,9 @@ impl LoadOptions {
             measured: seconds("seconds", self.seconds)?,
             rate: self.rate,
             pid: self.pid,
+            protocol: self.protocol,
+            writes: self.writes,
+            pieces: None,
         })
     }
 }
@@ -209,7 +236,9 @@ pub(crate) fn command(options: &LoadOptions) -> Result<()> {
     if let Some(cpu) = options.cpu {
         cpu::pin(cpu)?;
     }
-    if options.load {
+    if options.load && options.protocol == Protocol::Redis {
+        redis::fill(&plan.target, plan.set)?;
+    } else if options.load {
         let took = fill::fill(&plan.target, plan.set)?;
         println!(
             "loaded {} records of {} bytes in {:.1} s",

@@ -53,6 +53,9 @@ pub(crate) struct LoadReport {
     pub(crate) service: Option<Summary>,
     /// The generator's own delay in sending what was due (open loop only).
     pub(crate) delay: Option<Summary>,
+    /// Latency of the writes beside the reads, if there were any, from when they were due.
+    #[serde(default)]
+    pub(crate) writes: Option<Summary>,
     /// CPUs used, 1.0 = one whole.
     pub(crate) generator_cpu: f64,
     pub(crate) server_cpu: Option<f64>,
@@ -99,6 +102,9 @@ impl fmt::Display for LoadReport {
         }
         if let Some(delay) = &self.delay {
             writeln!(f, "  own delay    {}", delay.line())?;
+        }
+        if let Some(writes) = &self.writes {
+            writeln!(f, "  writes       {}", writes.line())?;
         }
         write!(f, "  CPU: generator {:.0} %", self.generator_cpu * 100.0)?;
         if let Some(server) = self.server_cpu {

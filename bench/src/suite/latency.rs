@@ -1,0 +1,155 @@
+//! The open loop: what a request waits, by load, by connections, beside writes and beside a bulk load.
+//!
+//! Every figure is from when a request was due; the uncorrected twin stands beside it in the report.
+//!
+//! **Not here**: what a core does at most (`lines`), which sets the loads that are tried.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{FEW, HOT, Suite, say, tell};
+use crate::cpu;
+use crate::dataset::DataSet;
+use crate::error::Result;
+use crate::fill;
+use crate::load::{LoadPlan, Measured};
+use crate::node::Node;
+use crate::report::{Fact, Mark, Point, Quantile, Report, Sweep, Timeline};
+use crate::request::Workload;
+
+/// Offered loads, as shares of what the closed loop reached.
+const LOADS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+/// The load at which single requests are judged.
+const JUDGED: f64 = 0.7;
+const P50_US: f64 = 100.0;
+const P999_US: f64 = 1_000.0;
+/// The load at which disturbances are tried.
+const EASY: f64 = 0.5;
+const WRITES: f64 = 5_000.0;
+const WRITES_RATIO: f64 = 2.0;
+/// Quantiles of a curve: half of what is left, again and again.
+const HALVINGS: i32 = 17;
+const PIECE: Duration = Duration::from_millis(200);
+const TIMELINE: Duration = Duration::from_secs(8);
+/// Records that are put at once in the middle of the time line.
+const BULK: u32 = 100_000;
+
+impl Suite<'_> {
+    fn paced(&self, node: &Node, rate: f64, connections: usize) -> LoadPlan {
+        let mut plan = self.plan(node.process(), Workload::Get(1), FEW);
+        plan.rate = Some(rate);
+        plan.connections = connections;
+        plan.warmup = self.measured / 4;
+        plan
+    }
+
+    /// Latency against load, and against the number of connections.
+    pub(super) fn latencies(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
+        let mut points = Vec::new();
+        for share in LOADS {
+            let measured = self.paced(node, knee * share, 64).measure()?;
+            points.push(point(&format!("{:.0} % load", share * 100.0), knee * share, &measured));
+            if (share - JUDGED).abs() < f64::EPSILON {
+                judge(report, &measured);
+            }
+        }
+        report.sweeps.push(Sweep {
+            name: "One cached key, one core".into(),
+            axis: "offered load, requests/s".into(),
+            points,
+        });
+        let mut points = Vec::new();
+        for connections in [64, 1_000, self.idle] {
+            let measured = self.paced(node, knee * 0.3, connections).measure()?;
+            points.push(point(&format!("{connections} connections"), connections as f64, &measured));
+        }
+        report.sweeps.push(Sweep {
+            name: "One cached key at 30 % of the most".into(),
+            axis: "connections".into(),
+            points,
+        });
+        Ok(())
+    }
+
+    /// Reads beside writes, and beside a bulk load.
+    pub(super) fn disturbed(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
+        let mut plan = self.paced(node, knee * EASY, 64);
+        plan.range = HOT;
+        plan.measured = self.measured * 2;
+        let quiet = plan.measure()?;
+        tell("reads alone", &quiet.report);
+        plan.writes = Some(WRITES);
+        let beside = plan.measure()?;
+        tell("reads beside writes", &beside.report);
+        let ratio = beside.report.latency.p99_us / quiet.report.latency.p99_us;
+        report.facts.push(Fact {
+            name: "p99 of reads at 50 % load beside 5,000 puts/s, against the same alone".into(),
+            value: ratio,
+            unit: "×".into(),
+            target: Some(("≤ 2 ×".into(), ratio <= WRITES_RATIO)),
+        });
+        report.sweeps.push(Sweep {
+            name: "Reads at 50 % of the most".into(),
+            axis: "puts/s beside".into(),
+            points: vec![point("no puts", 0.0, &quiet), point("puts beside", WRITES, &beside)],
+        });
+
+        plan.writes = None;
+        plan.pieces = Some(PIECE);
+        plan.measured = TIMELINE;
+        let (target, set) = (node.api().clone(), DataSet { records: BULK.min(self.set.records), ..self.set });
+        let (cpu, begin) = (self.options.server_cpu, plan.warmup + TIMELINE / 4);
+        // Beside the servers: the load's CPU stays the load's.
+        let bulk = thread::spawn(move || {
+            cpu::pin(cpu)?;
+            let start = Instant::now();
+            thread::sleep(begin);
+            let from = start.elapsed();
+            fill::fill(&target, set)?;
+            Ok((from, start.elapsed()))
+        });
+        let measured = plan.measure()?;
+        let (from, to) = bulk.join().expect("the bulk load does not panic")?;
+        tell("reads beside a bulk load", &measured.report);
+        let mark = |at: Duration, label: &str| Mark {
+            at_s: at.saturating_sub(plan.warmup).as_secs_f64(),
+            label: label.to_owned(),
+        };
+        report.timelines.push(Timeline {
+            name: format!("Reads at 50 % of the most, and {BULK} puts in batches from the servers' CPU"),
+            intervals: measured.intervals,
+            marks: vec![mark(from, "puts begin"), mark(to, "all readable")],
+        });
+        Ok(())
+    }
+}
+
+fn judge(report: &mut Report, measured: &Measured) {
+    if let Some(doubt) = measured.report.doubt() {
+        report.notes.push(format!("Latency at 70 % of the most is not quoted: {doubt}."));
+        return;
+    }
+    let latency = measured.report.latency;
+    for (name, value, most) in [("p50", latency.p50_us, P50_US), ("p99.9", latency.p999_us, P999_US)] {
+        report.facts.push(Fact {
+            name: format!("{name} of one cached key at 70 % of the most"),
+            value,
+            unit: "µs".into(),
+            target: Some((format!("< {most:.0} µs"), value < most)),
+        });
+    }
+}
+
+fn point(name: &str, at: f64, measured: &Measured) -> Point {
+    tell(name, &measured.report);
+    let halves = (1..=HALVINGS).map(|n| 1.0 - 0.5_f64.powi(n));
+    let curve = [0.0].into_iter().chain(halves).map(|quantile| Quantile {
+        quantile,
+        us: measured.latency.value_at_quantile(quantile) as f64 / 1000.0,
+    });
+    let doubt = measured.report.doubt();
+    if let Some(doubt) = &doubt {
+        say(&format!("  its figures are not to be believed: {doubt}"));
+    }
+    Point { at, report: measured.report.clone(), curve: curve.collect(), doubt }
+}
