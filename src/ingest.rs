@@ -55,6 +55,8 @@ const PRESSED_WAIT: Duration = Duration::from_millis(1);
 const LOST_WAIT: Duration = Duration::from_millis(500);
 /// A node that the group has thrown out joins again, but not a second time within this: then another node has its name.
 const REJOIN: Duration = Duration::from_secs(60);
+/// How long nothing comes although the log holds more before the group is joined again.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How often the log is told how far partitions have been applied.
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -125,6 +127,8 @@ struct FanOut {
     /// Partitions that stay open for readers while the group is out of touch.
     kept: BTreeSet<u32>,
     rejoined: Option<Instant>,
+    /// When anything came last, or nothing was missing.
+    heard: Instant,
     /// Partitions that are being closed; none is opened or given back before it has been closed.
     closing: HashMap<u32, flume::Receiver<PartitionId>>,
     report_at: Instant,
@@ -139,6 +143,7 @@ impl FanOut {
             leaving: VecDeque::new(),
             kept: BTreeSet::new(),
             rejoined: None,
+            heard: Instant::now(),
             closing: HashMap::new(),
             report_at: Instant::now() + REPORT,
             parts,
@@ -190,8 +195,12 @@ impl FanOut {
         self.pause_the_full();
         let pressed = self.held.iter().any(|held| !held.is_empty()) || !self.leaving.is_empty();
         let polled = self.parts.consumer.poll(if pressed { PRESSED_WAIT } else { IDLE_WAIT }, entries);
+        if !entries.is_empty() {
+            self.heard = Instant::now();
+        }
         self.deliver(entries);
         polled?;
+        self.break_silence()?;
         while let Some(change) = self.parts.consumer.change() {
             match change {
                 Change::Assigned(partitions) => self.open(&partitions)?,
@@ -306,6 +315,27 @@ impl FanOut {
 
     fn may_rejoin(&self) -> bool {
         self.rejoined.is_none_or(|at| at.elapsed() > REJOIN)
+    }
+
+    /// Joins the group again when the log answers, is known to hold more, and nothing of it comes: a membership that was
+    /// lost while a broker stood still is not always told of it.
+    fn break_silence(&mut self) -> Result<(), LogError> {
+        if self.heard.elapsed() < SILENCE {
+            return Ok(());
+        }
+        self.heard = Instant::now();
+        let is_behind = |id: &PartitionId| self.parts.log.end(id.0) > self.parts.progress.applied(*id).0;
+        let pressed = self.paused.contains(&true) || self.held.iter().any(|held| !held.is_empty());
+        let log = &self.parts.log;
+        if pressed || !log.is_shared() || log.status().failing.is_some() || !self.may_rejoin() {
+            return Ok(());
+        }
+        let Some(behind) = self.parts.progress.held().find(is_behind) else { return Ok(()) };
+        tracing::warn!(
+            "nothing has come from the log for {SILENCE:?}, although it holds more of partition {behind}: joining the \
+             group again"
+        );
+        self.rejoin()
     }
 
     /// Leaves the consumer that the group does not know any more, and joins with a new one.

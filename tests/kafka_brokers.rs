@@ -4,8 +4,8 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -212,10 +212,14 @@ fn keepers_of_the_group_that_die_do_not_end_the_node() {
     brokers_die(Victim::Keeper, "6000", 4);
 }
 
+/// One outage at a time: brokers of several would stand in each other's way when all of them come back.
+static BROKERS: Mutex<()> = Mutex::new(());
+
 /// The only broker is away for some time, and the group waits for its members for `session`, in ms: reads are
 /// answered all the time, writes are refused with a reason, and everything goes on when it is back.
 fn outlives(hint: &str, session: &str, away: Duration, leave: impl Fn(&Kafka), come_back: impl Fn(&Kafka)) {
     const ACK: Duration = Duration::from_millis(2000);
+    let _turn = BROKERS.lock().unwrap_or_else(PoisonError::into_inner);
     let kafka = Kafka::start(1, &[]);
     let space = Space::made(&kafka, hint, 4);
     let settings = [("LOG_ACK_TIMEOUT_MS", "2000"), ("KAFKA_SESSION_MS", session)];
