@@ -19,14 +19,15 @@ use firescroll_io::http::{
     BodyBudget, Clock, ConnectionCounters, Heartbeat, HttpLimits, HttpListener, Stop, serve, start_tick,
 };
 use firescroll_io::log::Log;
+use firescroll_io::runtime::executor;
 use firescroll_shard::{
     Closing, Completion, LogEntry, Offset, OpenedPartition, Owner, PartitionId, PartitionStatus,
     PreparedOwner, StoreError, Unavailable,
 };
 use futures_channel::oneshot;
 use futures_lite::future::{or, poll_once};
+use glommio::Placement;
 use glommio::timer::Timer;
-use glommio::{LocalExecutorBuilder, Placement};
 use http::StatusCode;
 use hyper::service::service_fn;
 use quanta::Instant;
@@ -194,12 +195,7 @@ pub struct CoreSetup {
 /// # Errors
 /// The runtime cannot be made: no io_uring, too little locked memory, a CPU that is not there.
 pub fn start(setup: CoreSetup) -> Result<glommio::ExecutorJoinHandle<()>, String> {
-    LocalExecutorBuilder::new(Placement::Fixed(setup.cpu))
-        .name(&format!("shard-{}", setup.id))
-        // Sockets need no registered buffers.
-        .io_memory(64 << 10)
-        // Shorter ones make the runtime park with work left far more often (see the tick).
-        .preempt_timer(Duration::from_millis(1))
+    executor(Placement::Fixed(setup.cpu), &format!("shard-{}", setup.id))
         .spawn(move || run(setup))
         .map_err(|error| {
             format!(

@@ -40,6 +40,9 @@ const BACKLOG_MUTATIONS: usize = 8192;
 /// Their bytes.
 const BACKLOG_BYTES: usize = 32 << 20;
 
+/// Time for a core to begin to serve: its store is open by then, and a start that hangs helps nobody.
+const CORE_START: Duration = Duration::from_secs(60);
+
 /// Why a node did not start, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -362,11 +365,20 @@ impl Node {
             node.heartbeats.push(heartbeat);
         }
         drop(started);
-        for _ in 0..shards.get() {
-            match starts.recv() {
+        for begun in 0..shards.get() as usize {
+            match starts.recv_timeout(CORE_START) {
                 Ok(Ok(nexts)) => node.nexts.extend(nexts),
                 Ok(Err(error)) => return Err(NodeError::System(error)),
-                Err(_) => return Err(NodeError::System("a core ended while it started".into())),
+                Err(flume::RecvTimeoutError::Timeout) => {
+                    let missing = shards.get() as usize - begun;
+                    return Err(NodeError::System(format!(
+                        "{missing} of {shards} cores have not begun to serve within {} s; is the machine overloaded?",
+                        CORE_START.as_secs()
+                    )));
+                }
+                Err(flume::RecvTimeoutError::Disconnected) => {
+                    return Err(NodeError::System("a core ended while it started".into()));
+                }
             }
         }
         Ok(node)

@@ -17,7 +17,8 @@ use firescroll_io::http::{
     BodyBudget, ConnectionCounters, Heartbeat, HttpLimits, HttpListener, RequestBody, Stop, read_body, serve,
     start_tick,
 };
-use glommio::{LocalExecutorBuilder, Placement};
+use firescroll_io::runtime::executor;
+use glommio::Placement;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -57,10 +58,7 @@ pub(crate) fn command(options: &ConstantOptions) -> Result<()> {
     let address = listener.local_addr().tried(|| "read the bound address".into())?;
     println!("answering {} bytes on http://{address} for {} s", options.bytes, options.seconds);
     let options = options.clone();
-    let executor = LocalExecutorBuilder::new(Placement::Fixed(options.cpu))
-        .name("constant")
-        .io_memory(64 << 10)
-        .preempt_timer(Duration::from_micros(500))
+    let executor = executor(Placement::Fixed(options.cpu), "constant")
         .spawn(move || answer(listener, options))
         .map_err(|error| BenchError::Usage(format!("start the io_uring runtime: {error}")))?;
     executor.join().map_err(|error| BenchError::Usage(format!("the serving thread ended: {error}")))

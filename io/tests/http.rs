@@ -16,7 +16,8 @@ use firescroll_io::http::{
     BodyBudget, BodyError, ConnectionCounters, Heartbeat, HttpLimits, HttpListener, RequestBody, Stop, TICK,
     read_body, serve, start_tick,
 };
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
+use firescroll_io::runtime::executor;
+use glommio::{ExecutorJoinHandle, Placement};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::service_fn;
@@ -164,9 +165,7 @@ impl Server {
         let (parked, asked) = flume::unbounded::<(u64, flume::Sender<()>)>();
         let served = Arc::new(AtomicUsize::new(0));
         let serves = Arc::clone(&served);
-        let thread = LocalExecutorBuilder::default()
-            .io_memory(64 << 10)
-            .preempt_timer(Duration::from_millis(1))
+        let thread = executor(Placement::Unbound, "server")
             .spawn(move || async move {
                 start_tick(Heartbeat::new());
                 let routes = Routes {

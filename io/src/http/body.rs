@@ -297,8 +297,7 @@ mod tests {
 
     #[test]
     fn a_body_that_never_ends_meets_its_deadline() {
-        let outcome = glommio::LocalExecutorBuilder::default()
-            .io_memory(64 << 10)
+        let outcome = crate::runtime::executor(glommio::Placement::Unbound, "body")
             .spawn(|| async {
                 let mut body = frames(vec![vec![1; 10]], false);
                 body.ends = false;

@@ -1,8 +1,9 @@
 //! The permanent tick of an executor: a coarse clock, the driver of every connection deadline, and a heartbeat.
 //!
 //! glommio 0.9.0 can park while tasks are runnable: it reads "preempted before anything ran" as "nothing to run".
-//! A timer that is armed in that moment turns the hang into a short pause. The tick's own timer is not enough: the
-//! task left behind may be the tick itself, whose timer has just fired. So there are [`GUARDS`], timers further
+//! [`crate::runtime`] keeps the preemption timer from doing that; the end of some other operation that wakes no task
+//! still can. A timer that is armed in that moment turns the hang into a short pause. The tick's own timer is not enough:
+//! the task left behind may be the tick itself, whose timer has just fired. So there are [`GUARDS`], timers further
 //! ahead that are moved on before they fire. The fix is upstream in pull request 53 of glommio/glommio; with
 //! a release that has it the guards can go, but the tick must stay, for the deadlines hang on it.
 //!
@@ -25,8 +26,7 @@ use glommio::{Latency, Shares};
 pub const TICK: Duration = Duration::from_millis(2);
 
 /// Guards are armed 2, 4, 8, … ticks ahead, so many of them: up to eight seconds. Each is one more try. On a crowded
-/// machine a try fails every tenth time, because whatever delays the thread past its preemption timer goes on for a
-/// while; hence many, in ever wider steps.
+/// machine tries fail, because what goes wrong once goes on for a while; hence many, in ever wider steps.
 const GUARDS: u32 = 12;
 
 thread_local! {
@@ -222,8 +222,7 @@ mod tests {
     fn an_executor_ticks() {
         let heartbeat = Heartbeat::new();
         let beats = Arc::clone(&heartbeat);
-        glommio::LocalExecutorBuilder::default()
-            .io_memory(64 << 10)
+        crate::runtime::executor(glommio::Placement::Unbound, "tick")
             .spawn(move || async move {
                 let clock = start_tick(beats);
                 let before = clock.now_ms();
