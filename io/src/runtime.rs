@@ -5,7 +5,7 @@
 //! preemption timer is what preempts so, when the thread loses its CPU right after the timer was set. While an
 //! executor starts nothing else is armed that could end such a sleep, and whoever waits for it waits for ever: with
 //! a timer of one millisecond, and eight executors starting on two CPUs, one start in a hundred ended so. Hence
-//! [`PREEMPTION`] is so long that it never fires. Nothing here needs it: long work waits for a timer of its own between
+//! it is so long here that it never fires. Nothing here needs it: long work waits for a timer of its own between
 //! two slices, and what arrives on sockets preempts by itself. (What is left of the fault, once an executor runs, is the
 //! business of [`crate::http::start_tick`].)
 //!
