@@ -14,6 +14,7 @@
 //! cores.
 
 mod checkpoint;
+mod creation;
 mod error;
 mod rows;
 
@@ -22,6 +23,7 @@ pub use error::{Place, StoreError};
 pub use rows::{StoredBytes, StoredRows};
 
 use crate::key::{CHECKPOINT_KEY, PartitionId};
+use creation::Creation;
 use fjall::config::{CompressionPolicy, PartitioningPolicy, PinningPolicy, RestartIntervalPolicy};
 use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use std::ops::Bound;
@@ -74,22 +76,25 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens or creates the store in `path`. Blocks; recovery reads the journal.
+    /// Opens the store in `path`, or creates it; what a crash left of a creation is replaced. Blocks; recovery reads the
+    /// journal.
     ///
     /// # Errors
     /// [`StoreError`]: among others another process holds the directory, or its files are damaged.
     pub fn open(path: &Path, options: &StoreOptions) -> Result<Store, StoreError> {
         let place = Place::store(path);
+        let creation = Creation::begin(path).map_err(|error| place.clone().io(error))?;
         let db = Database::builder(path)
             .worker_threads(WORKER_THREADS)
             .cache_size(options.cache_bytes)
             .max_cached_files(Some(options.open_files))
             .max_journaling_size(options.journal_bytes.max(64 << 20))
             .open()
-            .map_err(|error| place.error(error))?;
+            .map_err(|error| place.clone().error(error))?;
         let store = Store { db, path: path.into(), options: options.clone() };
         // What recovery found becomes durable, so that `durable` may start at what is committed.
         store.persist_all()?;
+        creation.map_or(Ok(()), Creation::end).map_err(|error| place.io(error))?;
         Ok(store)
     }
 

@@ -47,6 +47,38 @@ fn rows_and_checkpoint_survive_a_reopen() {
     assert!(partition.get(b"a\0x").expect("readable").is_none());
 }
 
+/// What a crash leaves of a creation at any point: no file, an empty one, all of them.
+#[test]
+fn a_store_whose_creation_was_cut_short_is_made_again() {
+    let root = tempfile::tempdir().expect("a scratch directory");
+    let (path, mark) = (root.path().join("shard-003"), root.path().join("shard-003.new"));
+    let options = StoreOptions::default();
+    let usable = || {
+        let store = Store::open(&path, &options).expect("opens");
+        assert!(!mark.exists() && store.partitions().is_empty());
+        let partition = store.partition(PartitionId(1)).expect("opens");
+        commit(&store, &partition, &[("a\0x", Some("1"))], 1);
+    };
+    let again = |leave: &dyn Fn()| {
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::write(&mark, "").expect("written");
+        leave();
+        usable();
+        let store = Store::open(&path, &options).expect("opens what is there");
+        assert_eq!(store.partitions(), [PartitionId(1)]);
+    };
+    again(&|| {});
+    again(&|| std::fs::create_dir(&path).expect("made"));
+    again(&|| {
+        std::fs::create_dir_all(path.join("keyspaces")).expect("made");
+        std::fs::write(path.join("version"), "").expect("written");
+    });
+    again(&|| drop(Store::open(&root.path().join("other"), &options).expect("opens")));
+    // Without the mark it is a store, and damaged; removing it is for the operator to decide.
+    std::fs::write(path.join("version"), "").expect("written");
+    assert!(matches!(Store::open(&path, &options), Err(StoreError::Corrupt { .. })));
+}
+
 /// Write buffers that are full all at the same time, again and again, and a journal that must be kept short.
 #[test]
 fn many_full_write_buffers_do_not_stop_the_store() {
