@@ -29,8 +29,8 @@ const STUCK_CHECKS: u32 = 15;
 /// How often cores that have not ticked are looked for, and for how long they may be silent before they are woken.
 const WAKE: Duration = Duration::from_millis(100);
 
-/// Serves the internal port and does the duties until SIGTERM or SIGINT, then sees `stop` through on a thread of its
-/// own. A second signal ends the process at once: nothing acknowledged is lost by that, the log has it.
+/// Says with `announce` that the node is up once signals are handled: whoever hears of it may send one at once. Serves
+/// the internal port and does the duties until SIGTERM or SIGINT, then sees `stop` through on a thread of its own. A second signal ends the process at once: nothing acknowledged is lost by that, the log has it.
 ///
 /// # Errors
 /// Signals cannot be handled, the internal port cannot be used, or a thread cannot be had.
@@ -38,6 +38,7 @@ pub fn until_stopped(
     listener: std::net::TcpListener,
     internal: Internal,
     heartbeats: &[Arc<Heartbeat>],
+    announce: impl FnOnce(),
     stop: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -49,6 +50,7 @@ pub fn until_stopped(
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::task::spawn_local(internal::serve(listener, Arc::clone(&internal)));
+        announce();
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",

@@ -136,7 +136,6 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
         place();
         stand_back(FEEDING);
     })?;
-    banner(&config, started.elapsed());
     let internal = Internal {
         config: config.clone(),
         routes: node.routes,
@@ -150,7 +149,8 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
     let timeout = config.shutdown.timeout;
     let verdict = Arc::clone(&internal.progress);
     let stop = move || node.stop(ingest, log.as_ref(), timeout);
-    let stopped = control::until_stopped(internal_listener, internal, &heartbeats, stop);
+    let announce = || banner(&config, started.elapsed());
+    let stopped = control::until_stopped(internal_listener, internal, &heartbeats, announce, stop);
     drop(layout);
     stopped.map_err(|error| NodeError::System(format!("the control core: {error}")))?;
     verdict.fatal().map_or(Ok(()), |reason| Err(NodeError::Fatal(reason.to_owned())))
