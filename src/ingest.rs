@@ -55,6 +55,9 @@ const PRESSED_WAIT: Duration = Duration::from_millis(1);
 const LOST_WAIT: Duration = Duration::from_millis(500);
 /// A node that the group has thrown out joins again, but not a second time within this: then another node has its name.
 const REJOIN: Duration = Duration::from_secs(60);
+/// Unless brokers were out of reach shortly before each time, when the group itself mistakes one node for two; then so
+/// many times within it.
+const REJOINS_IN_OUTAGES: usize = 5;
 /// How long nothing comes although the log holds more before the group is joined again.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often the log is told how far partitions have been applied.
@@ -126,7 +129,8 @@ struct FanOut {
     leaving: VecDeque<Leaving>,
     /// Partitions that stay open for readers while the group is out of touch.
     kept: BTreeSet<u32>,
-    rejoined: Option<Instant>,
+    /// When it joined again, as far as that counts still.
+    rejoined: VecDeque<Instant>,
     /// When anything came last, or nothing was missing.
     heard: Instant,
     /// Partitions that are being closed; none is opened or given back before it has been closed.
@@ -142,7 +146,7 @@ impl FanOut {
             places: vec![None; parts.routes.partitions.get() as usize],
             leaving: VecDeque::new(),
             kept: BTreeSet::new(),
-            rejoined: None,
+            rejoined: VecDeque::new(),
             heard: Instant::now(),
             closing: HashMap::new(),
             report_at: Instant::now() + REPORT,
@@ -161,7 +165,7 @@ impl FanOut {
                     tracing::warn!("{error}; reads go on, trying again");
                     std::thread::sleep(LOST_WAIT);
                 }
-                Err(error @ LogError::Fenced { .. }) if self.may_rejoin() => {
+                Err(ref error @ LogError::Fenced { after_outage, .. }) if self.may_rejoin(after_outage) => {
                     tracing::warn!("{error}; or the brokers have lost track of this one: joining again");
                     if let Err(error) = self.rejoin() {
                         self.parts.progress.fail(&error.to_string(), true);
@@ -313,8 +317,9 @@ impl FanOut {
         }
     }
 
-    fn may_rejoin(&self) -> bool {
-        self.rejoined.is_none_or(|at| at.elapsed() > REJOIN)
+    fn may_rejoin(&mut self, after_outage: bool) -> bool {
+        self.rejoined.retain(|at| at.elapsed() < REJOIN);
+        self.rejoined.len() < if after_outage { REJOINS_IN_OUTAGES } else { 1 }
     }
 
     /// Joins the group again when the log answers, is known to hold more, and nothing of it comes: a membership that was
@@ -327,10 +332,13 @@ impl FanOut {
         let is_behind = |id: &PartitionId| self.parts.log.end(id.0) > self.parts.progress.applied(*id).0;
         let pressed = self.paused.contains(&true) || self.held.iter().any(|held| !held.is_empty());
         let log = &self.parts.log;
-        if pressed || !log.is_shared() || log.status().failing.is_some() || !self.may_rejoin() {
+        if pressed || !log.is_shared() || log.status().failing.is_some() {
             return Ok(());
         }
         let Some(behind) = self.parts.progress.held().find(is_behind) else { return Ok(()) };
+        if !self.may_rejoin(false) {
+            return Ok(());
+        }
         tracing::warn!(
             "nothing has come from the log for {SILENCE:?}, although it holds more of partition {behind}: joining the \
              group again"
@@ -340,7 +348,7 @@ impl FanOut {
 
     /// Leaves the consumer that the group does not know any more, and joins with a new one.
     fn rejoin(&mut self) -> Result<(), LogError> {
-        self.rejoined = Some(Instant::now());
+        self.rejoined.push_back(Instant::now());
         self.kept.extend(self.parts.progress.held().map(|partition| partition.0));
         // What was to be given back to the old membership is closed all the same.
         self.leaving.clear();

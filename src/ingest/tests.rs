@@ -113,3 +113,25 @@ fn a_partition_goes_only_when_its_core_has_closed_it_and_a_missing_one_answers_n
     fan_out.give_back().expect("taken");
     assert_eq!(given.try_recv(), Ok(vec![0]));
 }
+
+#[test]
+fn a_node_joins_again_once_a_while_and_more_often_only_after_outages() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let (given_back, _returns) = flume::unbounded();
+    let script =
+        Script { left: vec![Vec::new(); 2], paused: vec![false; 2], changes: VecDeque::new(), given_back };
+    let (core, _steps) = flume::bounded(STEPS);
+    let mut fan_out = fan_out(dir.path(), script, vec![core.clone(), core]);
+    assert!(fan_out.may_rejoin(false));
+    fan_out.rejoined.push_back(Instant::now());
+    // A second time in a row says that another node has the name, unless brokers were away.
+    assert!(!fan_out.may_rejoin(false) && fan_out.may_rejoin(true));
+    while fan_out.rejoined.len() < REJOINS_IN_OUTAGES {
+        assert!(fan_out.may_rejoin(true));
+        fan_out.rejoined.push_back(Instant::now());
+    }
+    assert!(!fan_out.may_rejoin(true));
+    let Some(past) = Instant::now().checked_sub(REJOIN) else { return };
+    fan_out.rejoined.iter_mut().for_each(|at| *at = past);
+    assert!(fan_out.may_rejoin(false), "what is long ago does not count");
+}

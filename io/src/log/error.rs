@@ -171,6 +171,9 @@ pub enum LogError {
         instance: String,
         /// The group.
         group: String,
+        /// Brokers were out of reach shortly before: the group may have lost track of the one process there is, whose
+        /// second try to join counts as another one when the answer to the first was lost.
+        after_outage: bool,
     },
     /// The topic does not exist. The operator makes it.
     #[error("the topic {topic} does not exist: make it with `firescroll topics create`")]

@@ -16,6 +16,8 @@ const REPEAT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Health {
     trouble: Mutex<Option<Trouble>>,
+    /// When a broker was out of reach last; kept when the trouble is over.
+    outage: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +48,9 @@ impl Health {
     pub(super) fn note(&self, code: RDKafkaErrorCode, reason: &str) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
+        if is_outage(code) {
+            *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        }
         // A refusal is the cause, what comes after it is its consequence.
         if trouble.as_ref().is_some_and(Trouble::is_refusal) && !is_refusal(code) {
             return;
@@ -76,10 +81,26 @@ impl Health {
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Whether a broker was out of reach within so long.
+    pub(super) fn had_outage(&self, within: Duration) -> bool {
+        let outage = *self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        outage.is_some_and(|at| at.elapsed() < within)
+    }
 }
 
 fn is_refusal(code: RDKafkaErrorCode) -> bool {
     Trouble { code, reason: String::new(), said: Instant::now() }.is_refusal()
+}
+
+fn is_outage(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+    )
 }
 
 /// The context of clients that need no other.
@@ -150,5 +171,16 @@ mod tests {
     fn names_of_threads_are_left_out() {
         assert_eq!(tail("[thrd:sasl://b:1/bootstrap]: b:1/bootstrap: refused"), "b:1/bootstrap: refused");
         assert_eq!(tail("refused"), "refused");
+    }
+
+    #[test]
+    fn outages_are_remembered_when_they_are_over() {
+        let health = Health::default();
+        health.note(RDKafkaErrorCode::FencedInstanceId, "said by a broker that answers");
+        assert!(!health.had_outage(Duration::from_secs(60)));
+        health.note(RDKafkaErrorCode::BrokerTransportFailure, "connection refused");
+        health.clear();
+        assert!(health.trouble().is_none() && health.had_outage(Duration::from_secs(60)));
+        assert!(!health.had_outage(Duration::ZERO));
     }
 }

@@ -39,6 +39,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long leaving the group may take before the process goes on without waiting for it.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
+/// How long after an outage and the session the group's answer may take.
+const LATE_NEWS: Duration = Duration::from_secs(10);
+
 /// What the rebalance callback notes.
 #[derive(Debug)]
 enum Rebalance {
@@ -95,6 +98,8 @@ pub(super) struct Member {
     topic: String,
     group: String,
     instance: String,
+    /// How long the group waits for its members.
+    session: Duration,
     health: Arc<Health>,
     bounds: Arc<Bounds>,
     /// By partition that delivers: the first offset that it has not.
@@ -165,6 +170,7 @@ impl Member {
             topic: topic.to_owned(),
             group: options.group.clone(),
             instance: options.instance.clone(),
+            session: options.session,
             health: Arc::clone(health),
             bounds: Arc::clone(bounds),
             tracks: HashMap::new(),
@@ -196,7 +202,11 @@ impl Member {
         match error {
             KafkaError::MessageConsumptionFatal(
                 RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnknownMemberId,
-            ) => Err(LogError::Fenced { instance: self.instance.clone(), group: self.group.clone() }),
+            ) => Err(LogError::Fenced {
+                instance: self.instance.clone(),
+                group: self.group.clone(),
+                after_outage: self.health.had_outage(self.session + LATE_NEWS),
+            }),
             KafkaError::MessageConsumptionFatal(code) => {
                 Err(LogError::Refused { reason: format!("Kafka's consumer cannot go on: {code}") })
             }
