@@ -14,23 +14,22 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Client, Target};
+use crate::client::Target;
 use crate::cpu;
 use crate::dataset::{DataSet, Shape};
 use crate::error::{BenchError, Result, Tried};
 use crate::fill;
 use crate::load::LoadPlan;
 use crate::node::{Node, NodePlan};
+use crate::propagation::{self, Way};
 use crate::request::Workload;
-use crate::summary::{self, Summary, latencies};
+use crate::summary::{self, Summary};
 
 const NAMESPACE: &str = "bench";
 const PARTITIONS: &str = "16";
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks at a node.
 const LOOK: Duration = Duration::from_millis(20);
-/// Between two puts whose way is timed.
-const APART: Duration = Duration::from_millis(10);
 /// Records that are read while the node catches up.
 const READ: u32 = 1000;
 const READS_A_SECOND: f64 = 5000.0;
@@ -164,12 +163,12 @@ impl<'a> Bench<'a> {
     fn run(&self) -> Result<Report> {
         let set = DataSet::new(self.options.mutations, 300, Shape::Single)?;
         let writer = self.node("writer")?;
-        let (acknowledged, visible) = {
+        let Way { acknowledged, visible } = {
             let reader = self.node("reader")?;
-            ready(writer.api())?;
-            ready(reader.api())?;
+            writer.ready()?;
+            reader.ready()?;
             say("puts on one node, gets on another, all idle");
-            let timed = self.propagation(writer.api(), reader.api())?;
+            let timed = propagation::measure(writer.api(), reader.api(), self.options.puts)?;
             reader.stop()?;
             timed
         };
@@ -193,8 +192,8 @@ impl<'a> Bench<'a> {
         if behind(&replica)? == 0 {
             say("  doubtful: the replica had caught up before the reads were over; take more mutations");
         }
-        ready(replica.api())?;
-        settle(&replica)?;
+        replica.ready()?;
+        replica.settle()?;
         let quiet = plan.run()?.latency;
         replica.stop()?;
         Ok(Report { acknowledged, visible, catch_up, beside, quiet })
@@ -209,51 +208,13 @@ impl<'a> Bench<'a> {
         plan
     }
 
-    /// Times puts: until they are acknowledged, and until the other node shows them.
-    fn propagation(&self, write: &Target, read: &Target) -> Result<(Summary, Summary)> {
-        let (mut writer, mut reader) = (Client::new(write.clone()), Client::new(read.clone()));
-        let (mut acknowledged, mut visible) = (latencies(), latencies());
-        let get = br#"{"Records":[{"pk":"way","sk":"s"}]}"#;
-        for n in 0..self.options.puts + 20 {
-            let put = format!(r#"{{"Records":[{{"pk":"way","sk":"s","data":{{"n":{n}}}}}]}}"#);
-            let wanted = format!("\"n\":{n}}}");
-            let before = Instant::now();
-            // The put is answered on a thread of its own: it may well be visible before that.
-            let (acked, seen) = thread::scope(|scope| {
-                let putting = scope.spawn(|| {
-                    let answer = writer.post("/records/put", "", put.as_bytes());
-                    answer.and_then(|answer| answer.expect(200, "put")).map(|_| before.elapsed())
-                });
-                let seen = loop {
-                    let answer = reader.post("/records/get", "", get)?.expect(200, "get")?;
-                    if answer.body.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
-                        break before.elapsed();
-                    }
-                    if before.elapsed() > PATIENCE {
-                        return Err(BenchError::Patience("a put was never seen".into()));
-                    }
-                    thread::sleep(Duration::from_micros(100));
-                };
-                Ok((putting.join().expect("the writer does not panic")?, seen))
-            })?;
-            // The first ones open connections and learn where leaders are.
-            if n >= 20 {
-                let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-                acknowledged.saturating_record(nanos(acked));
-                visible.saturating_record(nanos(seen));
-            }
-            thread::sleep(APART);
-        }
-        Ok((Summary::of(&acknowledged), Summary::of(&visible)))
-    }
-
     /// Starts a fresh replica and times it from its first applied mutation to the end of the log.
     fn catch_up(&self, mutations: u32) -> Result<(Node, CatchUp)> {
         let replica = self.node("replica")?;
         assigned(&replica)?;
         let (begun, cpu_before) = (Instant::now(), cpu::process_time(replica.pid())?);
         let missing = behind(&replica)?;
-        ready(replica.api())?;
+        replica.ready()?;
         let seconds = begun.elapsed().as_secs_f64();
         let cpu_seconds = cpu::process_time(replica.pid())?.saturating_sub(cpu_before).as_secs_f64();
         let peak_resident_bytes = cpu::peak_resident(replica.pid())?;
@@ -263,19 +224,6 @@ impl<'a> Bench<'a> {
         let mutations = u32::try_from(missing).unwrap_or(u32::MAX);
         Ok((replica, CatchUp { mutations, seconds, cpu_seconds, peak_resident_bytes }))
     }
-}
-
-/// Waits until a node has caught up.
-fn ready(target: &Target) -> Result<()> {
-    let mut client = Client::new(target.clone());
-    let deadline = Instant::now() + PATIENCE;
-    while client.get("/ready")?.status != 200 {
-        if Instant::now() >= deadline {
-            return Err(BenchError::Patience(format!("{target} is not ready after {PATIENCE:?}")));
-        }
-        thread::sleep(LOOK);
-    }
-    Ok(())
 }
 
 /// Waits until a node has been given all partitions.
@@ -296,18 +244,6 @@ fn behind(node: &Node) -> Result<u64> {
     let metrics = node.metrics()?;
     let lags = metrics.lines().filter_map(|line| line.strip_prefix("partition_lag{")?.rsplit_once(' '));
     Ok(lags.filter_map(|(_, lag)| lag.parse::<u64>().ok()).sum())
-}
-
-/// Waits until the node is done with what it does in the background.
-fn settle(node: &Node) -> Result<()> {
-    for _ in 0..60 {
-        let before = cpu::process_time(node.pid())?;
-        thread::sleep(Duration::from_secs(1));
-        if cpu::process_time(node.pid())?.saturating_sub(before) < Duration::from_millis(50) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn print(report: &Report) {

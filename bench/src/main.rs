@@ -7,7 +7,7 @@
 //! **Invariants**: every run is bounded in count and time, and fails (exit status 1) rather than print a figure when
 //! an answer was wrong. **Runs on**: the CPU that `--cpu` names, so that load and server do not share one.
 //!
-//! **Not here**: criterion-style micro-benchmarks, and anything that the product links.
+//! **Not here**: micro-benchmarks (`benches/`), and anything that the product links.
 
 mod answer;
 mod apply;
@@ -23,6 +23,7 @@ mod load;
 mod metrics;
 mod node;
 mod picker;
+mod propagation;
 mod protocol;
 mod report;
 mod request;

@@ -20,6 +20,7 @@ use crate::error::{BenchError, Result, Tried};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
+const CATCH_UP: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A running server process.
@@ -213,6 +214,39 @@ impl Node {
     pub(crate) fn metrics(&self) -> Result<String> {
         let answer = Client::new(self.internal.clone()).get("/metrics")?.expect(200, "read /metrics")?;
         String::from_utf8(answer.body).map_err(|_| BenchError::Answer("/metrics is not text".into()))
+    }
+
+    /// Waits until it has caught up with its log.
+    pub(crate) fn ready(&self) -> Result<()> {
+        let mut client = Client::new(self.api().clone());
+        let deadline = Instant::now() + CATCH_UP;
+        while client.get("/ready")?.status != 200 {
+            if Instant::now() >= deadline {
+                return Err(BenchError::Patience(format!("{} is not ready after {CATCH_UP:?}", self.api())));
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    /// Waits until it is done with what it does in the background (compaction after a load), two minutes at most: what
+    /// is measured next should be requests.
+    pub(crate) fn settle(&self) -> Result<()> {
+        const LOOK: Duration = Duration::from_secs(1);
+        for _ in 0..120 {
+            let before = cpu::process_time(self.pid())?;
+            thread::sleep(LOOK);
+            if cpu::process_time(self.pid())?.saturating_sub(before) < LOOK / 20 {
+                return Ok(());
+            }
+        }
+        eprintln!("the node is still busy with itself after two minutes; measuring all the same");
+        Ok(())
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(self) {
+        self.process.signal(Signal::KILL);
     }
 
     /// Stops it in good order.

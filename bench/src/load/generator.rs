@@ -256,10 +256,26 @@ impl<'a> Generator<'a> {
                 }
                 if event.is_readable() {
                     self.answered(index)?;
+                    // A handful of answers takes longer than the time between two requests: what falls due
+                    // meanwhile goes out between them, not behind the last.
+                    self.send_overdue()?;
                 }
             }
             self.events = events;
         }
+    }
+
+    /// Sends what is due by now, in every lane that has a pace.
+    fn send_overdue(&mut self) -> Result<()> {
+        for lane in 0..self.lanes.len() {
+            if self.lanes[lane].interval > 0.0 {
+                let now = self.now();
+                if self.lanes[lane].next_due() <= now {
+                    self.send_due(lane, now)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends what is due as far as connections are free; how long to wait for events then.

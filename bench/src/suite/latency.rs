@@ -4,18 +4,21 @@
 //!
 //! **Not here**: what a core does at most (`lines`), which sets the loads that are tried.
 
+use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{FEW, HOT, Suite, say, tell};
+use super::{FEW, HOT, Suite, Yardsticks, tell};
 use crate::cpu;
 use crate::dataset::DataSet;
-use crate::error::Result;
+use crate::error::{Result, Tried};
 use crate::fill;
 use crate::load::{LoadPlan, Measured};
-use crate::node::Node;
+use crate::node::{Node, Process};
 use crate::report::{Fact, Mark, Point, Quantile, Report, Sweep, Timeline};
 use crate::request::Workload;
+use crate::summary;
 
 /// Offered loads, as shares of what the closed loop reached.
 const LOADS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
@@ -23,6 +26,8 @@ const LOADS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 const JUDGED: f64 = 0.7;
 const P50_US: f64 = 100.0;
 const P999_US: f64 = 1_000.0;
+/// Loads that the yardsticks are put under as well.
+const PACED: [f64; 3] = [0.3, 0.5, 0.7];
 /// The load at which disturbances are tried.
 const EASY: f64 = 0.5;
 const WRITES: f64 = 5_000.0;
@@ -35,20 +40,50 @@ const TIMELINE: Duration = Duration::from_secs(8);
 const BULK: u32 = 100_000;
 
 impl Suite<'_> {
-    fn paced(&self, node: &Node, rate: f64, connections: usize) -> LoadPlan {
-        let mut plan = self.plan(node.process(), Workload::Get(1), FEW);
+    fn paced(&self, server: &Process, rate: f64, connections: usize) -> LoadPlan {
+        let mut plan = self.plan(server, Workload::Get(1), FEW);
         plan.rate = Some(rate);
         plan.connections = connections;
         plan.warmup = self.measured / 4;
         plan
     }
 
+    /// One measurement of a sweep; its histogram is kept beside the report.
+    fn point(&self, name: &str, at: f64, measured: &Measured) -> Result<Point> {
+        tell(name, &measured.report);
+        let halves = (1..=HALVINGS).map(|n| 1.0 - 0.5_f64.powi(n));
+        let curve = [0.0].into_iter().chain(halves).map(|quantile| Quantile {
+            quantile,
+            us: measured.latency.value_at_quantile(quantile) as f64 / 1000.0,
+        });
+        let file = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+        let path = self.histograms()?.join(format!("{file}.hlog"));
+        let took = Duration::from_secs_f64(measured.report.seconds);
+        summary::write_log(&path, measured.started, took, &measured.latency)?;
+        let doubt = measured.report.doubt();
+        Ok(Point { at, report: measured.report.clone(), curve: curve.collect(), doubt })
+    }
+
+    /// Where histograms are kept.
+    fn histograms(&self) -> Result<PathBuf> {
+        let directory = self.options.out.join("hlog");
+        fs::create_dir_all(&directory).tried(|| format!("create {}", directory.display()))?;
+        Ok(directory)
+    }
+
     /// Latency against load, and against the number of connections.
-    pub(super) fn latencies(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
+    pub(super) fn latencies(
+        &self,
+        report: &mut Report,
+        yardsticks: &Yardsticks,
+        node: &Node,
+        knee: f64,
+    ) -> Result<()> {
         let mut points = Vec::new();
         for share in LOADS {
-            let measured = self.paced(node, knee * share, 64).measure()?;
-            points.push(point(&format!("{:.0} % load", share * 100.0), knee * share, &measured));
+            let measured = self.paced(node.process(), knee * share, 64).measure()?;
+            let name = format!("{:.0} % load", share * 100.0);
+            points.push(self.point(&name, knee * share, &measured)?);
             if (share - JUDGED).abs() < f64::EPSILON {
                 judge(report, &measured);
             }
@@ -58,10 +93,11 @@ impl Suite<'_> {
             axis: "offered load, requests/s".into(),
             points,
         });
+        self.yardsticks_paced(report, yardsticks, knee)?;
         let mut points = Vec::new();
         for connections in [64, 1_000, self.idle] {
-            let measured = self.paced(node, knee * 0.3, connections).measure()?;
-            points.push(point(&format!("{connections} connections"), connections as f64, &measured));
+            let measured = self.paced(node.process(), knee * 0.3, connections).measure()?;
+            points.push(self.point(&format!("{connections} connections"), connections as f64, &measured)?);
         }
         report.sweeps.push(Sweep {
             name: "One cached key at 30 % of the most".into(),
@@ -71,9 +107,37 @@ impl Suite<'_> {
         Ok(())
     }
 
+    /// The yardsticks under the loads that the node had: what of a tail is the machine's.
+    fn yardsticks_paced(&self, report: &mut Report, yardsticks: &Yardsticks, knee: f64) -> Result<()> {
+        let servers = [
+            ("constant answer on the same runtime", Some(&yardsticks.constant)),
+            ("nginx", yardsticks.nginx.as_ref()),
+        ];
+        for (name, server) in servers {
+            let Some(server) = server else { continue };
+            let mut points = Vec::new();
+            for share in PACED {
+                let mut plan = self.paced(server, knee * share, 64);
+                plan.workload = Workload::Constant;
+                let measured = plan.measure()?;
+                points.push(self.point(
+                    &format!("{name}, {:.0} %", share * 100.0),
+                    knee * share,
+                    &measured,
+                )?);
+            }
+            report.sweeps.push(Sweep {
+                name: format!("For comparison: {name}, at the same loads"),
+                axis: "offered load, requests/s".into(),
+                points,
+            });
+        }
+        Ok(())
+    }
+
     /// Reads beside writes, and beside a bulk load.
     pub(super) fn disturbed(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
-        let mut plan = self.paced(node, knee * EASY, 64);
+        let mut plan = self.paced(node.process(), knee * EASY, 64);
         plan.range = HOT;
         plan.measured = self.measured * 2;
         let quiet = plan.measure()?;
@@ -91,7 +155,7 @@ impl Suite<'_> {
         report.sweeps.push(Sweep {
             name: "Reads at 50 % of the most".into(),
             axis: "puts/s beside".into(),
-            points: vec![point("no puts", 0.0, &quiet), point("puts beside", WRITES, &beside)],
+            points: vec![self.point("no puts", 0.0, &quiet)?, self.point("puts beside", WRITES, &beside)?],
         });
 
         plan.writes = None;
@@ -138,18 +202,4 @@ fn judge(report: &mut Report, measured: &Measured) {
             target: Some((format!("< {most:.0} µs"), value < most)),
         });
     }
-}
-
-fn point(name: &str, at: f64, measured: &Measured) -> Point {
-    tell(name, &measured.report);
-    let halves = (1..=HALVINGS).map(|n| 1.0 - 0.5_f64.powi(n));
-    let curve = [0.0].into_iter().chain(halves).map(|quantile| Quantile {
-        quantile,
-        us: measured.latency.value_at_quantile(quantile) as f64 / 1000.0,
-    });
-    let doubt = measured.report.doubt();
-    if let Some(doubt) = &doubt {
-        say(&format!("  its figures are not to be believed: {doubt}"));
-    }
-    Point { at, report: measured.report.clone(), curve: curve.collect(), doubt }
 }

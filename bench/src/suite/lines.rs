@@ -2,8 +2,8 @@
 //!
 //! **Not here**: latency under a given load (`latency`).
 
-use super::{FEW, HOT, Suite, Yardsticks, say, told};
-use crate::dataset::DataSet;
+use super::{FEW, HOT, Suite, Yardsticks, told};
+use crate::dataset::{DataSet, Shape};
 use crate::error::Result;
 use crate::fill;
 use crate::load::LoadPlan;
@@ -15,11 +15,12 @@ use crate::request::Workload;
 
 const OPERATIONS: &str = "partition_operation_latencies_micro";
 const CONSTANT: &str = "constant answer on the same runtime";
+pub(super) const UNCACHED: (&str, Option<f64>) = ("get of 1 key, uncached", Some(UNCACHED_RATIO));
+pub(super) const LARGE: (&str, Option<f64>) = ("get of 1 key, data four times the caches", None);
 pub(super) const ONE_KEY: &str = "get of 1 key, cached, 100 hot records";
 const ONE_KEY_RATIO: f64 = 0.9;
 const NGINX_RATIO: f64 = 0.75;
 const UNCACHED_RATIO: f64 = 0.6;
-const CROSS_RATIO: f64 = 0.6;
 const RECORDS_RATE: f64 = 600_000.0;
 const WITHIN_10_US: f64 = 0.99;
 /// Records of each of the larger sizes: what fits into the record cache.
@@ -27,7 +28,7 @@ const SIZED: u32 = 1_000;
 
 impl Suite<'_> {
     /// A line whose rounds alternate with what it is compared with.
-    fn line(
+    pub(super) fn line(
         &self,
         name: &str,
         plan: &LoadPlan,
@@ -136,12 +137,23 @@ impl Suite<'_> {
         Ok(())
     }
 
+    /// The 100 records of one partition key in one answer.
+    pub(super) fn listings(&self, report: &mut Report, node: &Node) -> Result<()> {
+        let set = DataSet { records: HOT, shape: Shape::Listed, ..self.set };
+        fill::fill(node.api(), set)?;
+        let mut plan = self.plan(node.process(), Workload::List, HOT);
+        plan.set = set;
+        report.lines.push(self.line("list of 100 records", &plan, None, None)?);
+        Ok(())
+    }
+
     /// The node has next to no record cache.
     pub(super) fn uncached_line(
         &self,
         report: &mut Report,
         yardsticks: &Yardsticks,
         node: &Node,
+        (name, at_least): (&str, Option<f64>),
     ) -> Result<()> {
         // What the store itself keeps in memory shall be there, not still on its way.
         for _ in 0..2 {
@@ -150,25 +162,7 @@ impl Suite<'_> {
         let constant = self.plan(&yardsticks.constant, Workload::Constant, HOT);
         let plan = self.plan(node.process(), Workload::Get(1), self.set.records);
         let against = Some((CONSTANT, &constant));
-        report.lines.push(self.line("get of 1 key, uncached", &plan, against, Some(UNCACHED_RATIO))?);
+        report.lines.push(self.line(name, &plan, against, at_least)?);
         Ok(())
-    }
-
-    /// Keys of several shards in one request; the second shard shares its CPU with the load, in every line alike.
-    pub(super) fn two_shards(&self, report: &mut Report) -> Result<()> {
-        let data = self.scratch.path().join("two");
-        let node = self.node(&data, 2, &[])?;
-        say("two shards, one of them on the load's CPU");
-        fill::fill(node.api(), DataSet { records: HOT, ..self.set })?;
-        let name = "two shards: get of 1 key, cached";
-        let one = self.plan(node.process(), Workload::Get(1), HOT);
-        told("warm-up", &one)?;
-        report.lines.push(self.line(name, &one, None, None)?);
-        for (keys, at_least) in [(2, None), (3, Some(CROSS_RATIO))] {
-            let plan = self.plan(node.process(), Workload::Get(keys), HOT);
-            let line = format!("two shards: get of {keys} keys, cached");
-            report.lines.push(self.line(&line, &plan, Some((name, &one)), at_least)?);
-        }
-        node.stop()
     }
 }

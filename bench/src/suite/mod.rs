@@ -1,8 +1,9 @@
 //! The canonical run: every line of the report in one go, on one machine, beside the yardsticks.
 //!
 //! yardsticks and a node with a data set → `lines` (closed loop: what each does at most) → `latency` (open loop: what
-//! each request waits, by load, by connections, beside writes) → the engine without HTTP → [`Report`]. Servers sit on
-//! one CPU, this program on another.
+//! each request waits, by load, by connections, beside writes; its histograms are kept as .hlog files) → `writes` (the way
+//! of a put, a restart) → `crossing` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
+//! program on another.
 //!
 //! A yardstick runs beside the node all the time and is measured right before each round of a line that refers to it: a
 //! ratio is the median of such pairs, so that a machine whose speed drifts moves both sides of it.
@@ -10,9 +11,11 @@
 //! **Invariants**: everything started here is stopped here; a run that could not measure a line has no report, but a
 //! yardstick that is not installed is left out and named. **Not here**: how a report looks (`report`).
 
+mod crossing;
 mod facts;
 mod latency;
 mod lines;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -145,22 +148,34 @@ impl<'a> Suite<'a> {
         let node = self.node(&data, 1, &[room])?;
         say(&format!("putting {} records of {} bytes", self.set.records, self.set.value_bytes));
         fill::fill(node.api(), self.set)?;
-        settle(node.pid())?;
+        node.settle()?;
         self.cached_lines(&mut report, &yardsticks, &node)?;
-        settle(node.pid())?;
+        node.settle()?;
         let knee = report.rate_of(lines::ONE_KEY).unwrap_or(10_000.0);
-        self.latencies(&mut report, &node, knee)?;
+        self.latencies(&mut report, &yardsticks, &node, knee)?;
         self.idle_connections(&mut report, &node)?;
         self.disturbed(&mut report, &node, knee)?;
         self.value_sizes(&mut report, &node)?;
+        self.listings(&mut report, &node)?;
+        self.way_of_a_put(&mut report, &node)?;
+        let node = self.restart(&mut report, node, &data)?;
         node.stop()?;
 
-        let node = self.node(&data, 1, &[("CACHE_MB", "1".to_owned())])?;
-        settle(node.pid())?;
-        self.uncached_line(&mut report, &yardsticks, &node)?;
+        let little = ("CACHE_MB", "1".to_owned());
+        let node = self.node(&data, 1, std::slice::from_ref(&little))?;
+        node.settle()?;
+        self.uncached_line(&mut report, &yardsticks, &node, lines::UNCACHED)?;
+        node.stop()?;
+        // Everything that is stored, in MiB, by what the caches hold of it.
+        let stored = (self.set.records as usize * self.set.value_bytes) >> 20;
+        let quarter = ("STORE_CACHE_MB", (stored / 4).max(1).to_string());
+        let node = self.node(&data, 1, &[little, quarter])?;
+        node.settle()?;
+        self.uncached_line(&mut report, &yardsticks, &node, lines::LARGE)?;
         node.stop()?;
 
         self.two_shards(&mut report)?;
+        self.shards_on_one_cpu(&mut report)?;
         drop(yardsticks);
         self.engine(&mut report)?;
         report.took_s = start.elapsed().as_secs_f64();
@@ -211,21 +226,6 @@ fn tell(name: &str, report: &LoadReport) {
     if let Some(doubt) = report.doubt() {
         say(&format!("  doubtful: {doubt}"));
     }
-}
-
-/// Waits until a server process is done with what it does in the background (compaction after a load), two minutes at
-/// most: what is measured next should be requests.
-fn settle(pid: u32) -> Result<()> {
-    const LOOK: Duration = Duration::from_secs(1);
-    for _ in 0..120 {
-        let before = cpu::process_time(pid)?;
-        std::thread::sleep(LOOK);
-        if cpu::process_time(pid)?.saturating_sub(before) < LOOK / 20 {
-            return Ok(());
-        }
-    }
-    say("the server is still busy with itself after two minutes; measuring all the same");
-    Ok(())
 }
 
 /// Progress goes to stderr, so that stdout is the table alone.
