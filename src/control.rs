@@ -1,16 +1,19 @@
-//! The control core's duties while the node serves: signals, the internal port, the disk, retention, the watchdog.
+//! The control core's duties while the node serves: signals, the internal port, the disk, retention, the watchdog, the
+//! service manager.
 //!
 //! Once a second it looks at the free space (too little refuses writes), tells the log what the stores hold durably,
 //! checks that every core has ticked, and stops the node if the log cannot be gone on with. Ten times a second it wakes
-//! cores that have not ticked for a while: one that sleeps by mistake goes on then. A core that is stuck for `STUCK_CHECKS` checks ends the process: its partitions
-//! would stay unanswered for ever, while the service manager can start afresh.
+//! cores that have not ticked for a while: one that sleeps by mistake goes on then. A core that is stuck for
+//! `STUCK_CHECKS` checks ends the process: its partitions would stay unanswered for ever, while the service manager can
+//! start afresh. The manager hears what the node does, and as long as all cores tick, that it lives (`supervisor`): that
+//! catches a control core that hangs as well.
 //!
 //! Invariants: a duty that fails is logged and tried again; none of them can stop another.
 //! Runs on: the control thread (tokio, current thread). Not here: starting and stopping services (`node`).
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firescroll_io::http::Heartbeat;
 use firescroll_io::log::Log;
@@ -19,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::core::Command;
 use crate::internal::{self, Internal};
 use crate::progress::Progress;
+use crate::supervisor::Supervisor;
 
 const DUTY: Duration = Duration::from_secs(1);
 /// A core that has not ticked for this long is reported.
@@ -38,6 +42,7 @@ pub fn until_stopped(
     listener: std::net::TcpListener,
     internal: Internal,
     heartbeats: &[Arc<Heartbeat>],
+    supervisor: &mut Supervisor,
     announce: impl FnOnce(),
     stop: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<()> {
@@ -50,22 +55,25 @@ pub fn until_stopped(
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::task::spawn_local(internal::serve(listener, Arc::clone(&internal)));
+        // Not before signals are handled: whoever hears of the start may ask for a stop at once.
+        supervisor.ready(&state(&internal.progress));
         announce();
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
-            () = duties(&internal, heartbeats) => "the log cannot be gone on with",
+            () = duties(&internal, heartbeats, supervisor) => "the log cannot be gone on with",
         };
         // Balancers need no notice of a node that must not take another write.
         let fatal = internal.progress.fatal().is_some();
         let sleep = if fatal { Duration::ZERO } else { internal.config.shutdown.sleep };
         tracing::info!("{name}: stopping; a second signal ends the process at once");
         internal.progress.stop();
+        supervisor.stopping(&state(&internal.progress));
         let (done, stopped) = tokio::sync::oneshot::channel();
         let stopping = async {
             tokio::select! {
                 () = tokio::time::sleep(sleep) => {}
-                () = duties(&internal, heartbeats) => {}
+                () = duties(&internal, heartbeats, supervisor) => {}
             }
             std::thread::Builder::new().name("stop".into()).spawn(move || {
                 stop();
@@ -83,7 +91,7 @@ pub fn until_stopped(
 }
 
 /// Ends only when the node must.
-async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>]) {
+async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>], supervisor: &mut Supervisor) {
     let mut stuck = vec![0; heartbeats.len()];
     let mut ticks = tokio::time::interval(DUTY);
     let mut wakes = tokio::time::interval(WAKE);
@@ -95,13 +103,41 @@ async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>]) {
                 watch_disk(&storage.db_path, storage.disk_reserve_bytes, &internal.progress);
                 release(internal.log.as_ref(), &internal.progress);
                 watch_cores(heartbeats, &mut stuck);
+                if supervisor.listens() {
+                    supervisor.status(&state(&internal.progress));
+                }
                 if internal.progress.fatal().is_some() && !internal.progress.stopping() {
                     return;
                 }
             }
-            _ = wakes.tick() => wake_cores(heartbeats, &internal.cores),
+            _ = wakes.tick() => {
+                wake_cores(heartbeats, &internal.cores);
+                let alive = heartbeats.iter().all(|heartbeat| heartbeat.age() < LATE);
+                supervisor.tick(Instant::now(), alive);
+            }
         }
     }
+}
+
+/// What the node does, in a few words for people.
+fn state(progress: &Progress) -> String {
+    if progress.stopping() {
+        return "stopping".to_owned();
+    }
+    if let Some(reason) = progress.failed() {
+        return format!("serving what it has, the log cannot be read any further: {reason}");
+    }
+    let (held, behind) = (progress.held().count(), progress.behind());
+    let missing: u64 = behind.iter().map(|(_, missing)| missing).sum();
+    let mut text = match (held, behind.len()) {
+        (0, 0) => "waiting for partitions".to_owned(),
+        (_, 0) => format!("serving {held} partitions"),
+        (_, late) => format!("not ready: partitions behind or failed: {late}, mutations to go: {missing}"),
+    };
+    if progress.starved().is_some() {
+        text.push_str("; the disk is nearly full, writes are refused");
+    }
+    text
 }
 
 /// A message from another thread ends a sleep that the runtime should not have begun (see the tick in
@@ -154,5 +190,29 @@ fn watch_cores(heartbeats: &[Arc<Heartbeat>], stuck: &mut [u32]) {
             tracing::error!("core {core} is stuck; ending the process so that it is started afresh");
             std::process::abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firescroll_shard::{Offset, PartitionId};
+
+    use super::*;
+
+    #[test]
+    fn the_state_in_words_follows_the_progress() {
+        let progress = Progress::new(2);
+        assert_eq!(state(&progress), "waiting for partitions");
+        progress.take(PartitionId(0), Offset(0), Offset(0));
+        progress.take(PartitionId(1), Offset(1), Offset(4));
+        assert_eq!(state(&progress), "not ready: partitions behind or failed: 1, mutations to go: 3");
+        progress.set_applied(PartitionId(1), Offset(4));
+        assert_eq!(state(&progress), "serving 2 partitions");
+        progress.set_starved(Some(1));
+        assert_eq!(state(&progress), "serving 2 partitions; the disk is nearly full, writes are refused");
+        progress.fail("the topic is gone", false);
+        assert!(state(&progress).contains("the topic is gone"));
+        progress.stop();
+        assert_eq!(state(&progress), "stopping");
     }
 }

@@ -34,6 +34,7 @@ use crate::layout::{Layout, LayoutError};
 use crate::peers;
 use crate::progress::Progress;
 use crate::route::{Routes, ShardId};
+use crate::supervisor::Supervisor;
 
 /// Mutations of one core that may be applied and not yet committed: they are copied when a listing starts.
 const BACKLOG_MUTATIONS: usize = 8192;
@@ -102,15 +103,18 @@ pub fn run(config: Config) -> ExitCode {
 
 fn serve(mut config: Config) -> Result<(), NodeError> {
     let started = Instant::now();
+    let mut supervisor = Supervisor::observe();
     let partitions = config.cluster.partitions;
     let layout = Layout::open(&config.storage.db_path, &config.cluster.namespace, partitions.get())?;
     let (api, internal_listener) = listeners(&mut config)?;
+    supervisor.status("starting: opening the log");
     let log = open_log(&config, &layout)?;
     let progress = Arc::new(Progress::new(partitions.get()));
     let shards = u32::try_from(config.cores.shards().get()).ok().and_then(NonZeroU32::new);
     let shards = shards.ok_or_else(|| NodeError::System("SHARDS does not fit".into()))?;
     let routes = Routes { partitions, shards };
-    let prepared = open_stores(&config, &layout, routes, !log.is_shared())?;
+    supervisor.status("starting: opening the stores");
+    let prepared = open_stores(&config, &layout, routes, !log.is_shared(), &mut supervisor)?;
     let openers: Vec<Opener> = prepared.iter().map(PreparedOwner::opener).collect();
     let node = Node::start(&config, routes, api, &log, &progress, prepared)?;
     for (partition, next) in &node.nexts {
@@ -150,7 +154,8 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
     let verdict = Arc::clone(&internal.progress);
     let stop = move || node.stop(ingest, log.as_ref(), timeout);
     let announce = || banner(&config, started.elapsed());
-    let stopped = control::until_stopped(internal_listener, internal, &heartbeats, announce, stop);
+    let stopped =
+        control::until_stopped(internal_listener, internal, &heartbeats, &mut supervisor, announce, stop);
     drop(layout);
     stopped.map_err(|error| NodeError::System(format!("the control core: {error}")))?;
     verdict.fatal().map_or(Ok(()), |reason| Err(NodeError::Fatal(reason.to_owned())))
@@ -253,6 +258,7 @@ fn open_stores(
     layout: &Layout,
     routes: Routes,
     all: bool,
+    supervisor: &mut Supervisor,
 ) -> Result<Vec<PreparedOwner>, NodeError> {
     let shards = routes.shards.get();
     let options =
@@ -268,7 +274,8 @@ fn open_stores(
         let opening = scope.spawn(|| {
             pin(&cpus);
             stand_back(STORING);
-            let report = reshard(root, routes.partitions, routes.shards, &options, &mut progress_of_move)?;
+            let mut said = |step| progress_of_move(step, supervisor);
+            let report = reshard(root, routes.partitions, routes.shards, &options, &mut said)?;
             if report.moved_partitions > 0 {
                 tracing::info!(
                     "{} partitions with {} records moved between stores for SHARDS={shards}",
@@ -284,9 +291,11 @@ fn open_stores(
     opened.map_err(NodeError::from)
 }
 
-fn progress_of_move(step: ReshardStep) -> Result<(), StoreError> {
+/// A move of much data takes long, and neither the API nor the internal port answers yet.
+fn progress_of_move(step: ReshardStep, supervisor: &mut Supervisor) -> Result<(), StoreError> {
     if let ReshardStep::Load(partition) = step {
         tracing::info!("moving partition {partition} to the store of its new shard");
+        supervisor.status(&format!("starting: moving partition {partition} to the store of its new shard"));
     }
     Ok(())
 }
