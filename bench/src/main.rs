@@ -62,9 +62,12 @@ enum Command {
     Kafka(kafka::KafkaOptions),
     /// Run everything against nodes of its own and write a report: JSON, Markdown, and a page with pictures.
     Suite(suite::SuiteOptions),
-    /// Write the Markdown and the page of a report again.
+    /// Make the Markdown and the HTML page of a run again, from its report.json.
     Render(report::RenderOptions),
-    /// Put two reports side by side and say what differs beyond the noise.
+    /// Compare the reports of two runs, line by line, and say what is faster or slower beyond the noise of the rounds.
+    ///
+    /// Exit status: 0 whatever was found, 1 when a file cannot be read or no line is in both, and with
+    /// --fail-on-slower 3 when a line is slower.
     Compare(report::CompareOptions),
 }
 
@@ -78,10 +81,15 @@ fn main() -> ExitCode {
         Command::Kafka(options) => kafka::command(&options),
         Command::Suite(options) => suite::command(&options),
         Command::Render(options) => report::render(&options),
-        Command::Compare(options) => report::compare(&options),
+        // What it found may be a third outcome.
+        Command::Compare(options) => return finish(report::compare(&options)),
     };
+    finish(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish(done: error::Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("firescroll-bench: {error}");
             ExitCode::FAILURE

@@ -1,276 +1,180 @@
-//! Reports of runs: as JSON for programs, as Markdown for PERF.md, as one HTML page for people.
+//! What a run of the suite leaves behind: `report.json`, and the same as `report.md` and `report.html`.
 //!
-//! [`Report`] (`model`) ← `suite`; → report.json, report.md (`markdown`), report.html (`html`, with pictures of `plot`).
-//! Two of them side by side are `compare`. What tables and pictures share, the medians and ratios of rounds, is here.
+//! suite or `report.json` → [`Report`] → `figures` (medians, ratios), `target` and `remarks` (what to make of them) →
+//! `table` and `plot` → `markdown` and `html`; two of them → `compare`. Everything shown is made from the JSON alone, so
+//! that an old run can be drawn again by a newer program.
 //!
-//! **Not here**: measuring.
+//! **Invariants**: rendering never changes the file that it was given; what the JSON lacks is shown as a dash and
+//! never as a nought; a latency that is not to be believed is not quoted. **Not here**: measuring (`suite`).
 
 mod compare;
+mod figures;
+#[cfg(test)]
+mod fixture;
 mod html;
 mod markdown;
 mod model;
 mod plot;
+mod rank;
+mod remarks;
+mod scale;
+mod table;
+mod target;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+
+use crate::error::{BenchError, Result, Tried};
+use crate::summary;
 
 pub(crate) use compare::{CompareOptions, command as compare};
 pub(crate) use model::{
     Fact, Interval, Line, Machine, Mark, Point, Quantile, Report, Round, Sweep, Timeline,
 };
 
-use crate::error::{BenchError, Result, Tried};
-use crate::load::LoadReport;
-use crate::summary;
+const JSON: &str = "report.json";
+const MARKDOWN: &str = "report.md";
+const HTML: &str = "report.html";
 
 /// What `render` is told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RenderOptions {
-    /// The report.json of a run.
+    /// The `report.json` of a run, or the directory that it is in.
+    #[arg(value_name = "REPORT")]
     report: PathBuf,
-    /// Directory for report.md and report.html.
-    #[arg(long, default_value = ".")]
-    out: PathBuf,
+    /// Directory for the files, made if it is missing; the report's own without.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 /// `firescroll-bench render`.
 pub(crate) fn render(options: &RenderOptions) -> Result<()> {
-    Report::read(&options.report)?.write(&options.out)
+    let report = Report::read(&options.report)?;
+    let file = Report::file(&options.report);
+    let own = file.parent().filter(|own| !own.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = options.out.as_deref().unwrap_or(own);
+    // A report of a later program may hold more than this one knows: writing over it would lose that.
+    let same = file.canonicalize().ok();
+    if same.is_some() && same == directory.join(JSON).canonicalize().ok() {
+        report.write_pages(directory)?;
+    } else {
+        report.write(directory)?;
+    }
+    println!("{}", directory.join(HTML).display());
+    Ok(())
 }
 
 impl Report {
-    /// Reads what an earlier run wrote.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).tried(|| format!("read {}", path.display()))?;
-        serde_json::from_str(&text).map_err(|error| BenchError::Usage(format!("{}: {error}", path.display())))
+    /// The file that is meant by its own path or by that of its directory.
+    fn file(path: &Path) -> PathBuf {
+        if path.is_dir() { path.join(JSON) } else { path.to_path_buf() }
     }
 
-    /// Writes all three forms into a directory, which is made if it is not there.
-    pub(crate) fn write(&self, out: &Path) -> Result<()> {
-        fs::create_dir_all(out).tried(|| format!("create {}", out.display()))?;
-        summary::write_json(&out.join("report.json"), self)?;
-        for (name, text) in [("report.md", self.markdown()), ("report.html", html::page(self))] {
-            let path = out.join(name);
-            fs::write(&path, text).tried(|| format!("write {}", path.display()))?;
-        }
-        Ok(())
+    /// Reads a `report.json`, or the one in a directory.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let path = Self::file(path);
+        let text = std::fs::read(&path).tried(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| BenchError::Usage(format!("{}: not a report: {error}", path.display())))
+    }
+
+    /// Writes all three files into a directory, which is made if it is missing. The JSON comes first: the others can
+    /// be made from it again.
+    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
+        std::fs::create_dir_all(directory).tried(|| format!("make {}", directory.display()))?;
+        summary::write_json(&directory.join(JSON), self)?;
+        self.write_pages(directory)
     }
 
     /// The tables, as Markdown.
     pub(crate) fn markdown(&self) -> String {
-        markdown::text(self)
+        markdown::page(self)
     }
 
-    /// One line for the foot: where and how long it ran.
-    fn place(&self) -> String {
-        let Machine { cpu, cpus, kernel, memory_gib } = &self.machine;
-        let commit = self.commit.as_ref().map(|commit| format!(", commit {commit}")).unwrap_or_default();
-        format!("{cpus} × {cpu}, {kernel}, {memory_gib:.0} GiB{commit}; {:.0} s in all.", self.took_s)
-    }
-}
-
-impl Line {
-    /// The round of median rate.
-    fn median(&self) -> Option<&LoadReport> {
-        let mut rounds: Vec<&LoadReport> = self.rounds.iter().map(|round| &round.measured).collect();
-        rounds.sort_by(|a, b| a.rate.total_cmp(&b.rate));
-        rounds.get(rounds.len() / 2).copied()
-    }
-
-    /// Each round's ratio to what was measured right before it: by the clock, and by the servers' CPU time.
-    fn ratios(&self) -> (Vec<f64>, Vec<f64>) {
-        let pairs =
-            || self.rounds.iter().filter_map(|round| Some((&round.measured, round.against.as_ref()?)));
-        let clock = pairs().map(|(measured, against)| measured.rate / against.rate).collect();
-        let per_cpu = |report: &LoadReport| report.rate_per_server_cpu();
-        let cpu =
-            pairs().filter_map(|(measured, against)| Some(per_cpu(measured)? / per_cpu(against)?)).collect();
-        (clock, cpu)
-    }
-
-    /// The medians of these, and whether the better one reaches what is wanted: a generator that shares its CPU makes
-    /// the clock unfair, a server that waits for its disk the CPU time.
-    fn ratio(&self) -> Option<Ratio> {
-        let (clock, cpu) = self.ratios();
-        let (clock, cpu) = (median(clock)?, median(cpu));
-        Some(Ratio { clock, cpu, met: self.at_least.map(|least| clock >= least) })
-    }
-
-    /// The rounds in which the generator may have been the limit.
-    fn doubt(&self) -> Option<String> {
-        self.median()?.doubt()
-    }
-}
-
-/// A line against another.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Ratio {
-    clock: f64,
-    cpu: Option<f64>,
-    met: Option<bool>,
-}
-
-/// The middle value; the upper one of two.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
-/// A whole number with its thousands apart.
-fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |rest| ("-", rest));
-    let mut out = sign.to_owned();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
+    fn write_pages(&self, directory: &Path) -> Result<()> {
+        for (name, text) in [(MARKDOWN, self.markdown()), (HTML, html::page(self))] {
+            let path = directory.join(name);
+            std::fs::write(&path, text).tried(|| format!("write {}", path.display()))?;
         }
-        out.push(digit);
+        Ok(())
     }
-    out
-}
-
-/// A fact's value with as many digits as mean something.
-fn shown(value: f64, unit: &str) -> String {
-    let number = match value.abs() {
-        large if large >= 1000.0 => grouped(value),
-        middle if middle >= 100.0 => format!("{value:.0}"),
-        small if small >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    };
-    if unit.starts_with('/') { number + unit } else { format!("{number} {unit}") }
-}
-
-/// Microseconds, three digits.
-fn micros(us: f64) -> String {
-    if us < 9.95 { format!("{us:.1}") } else { grouped(us) }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::summary::Summary;
-
-    pub(crate) fn load(rate: f64, p99_us: f64) -> LoadReport {
-        let latency = Summary {
-            count: 1000,
-            mean_us: p99_us / 2.0,
-            p50_us: p99_us / 4.0,
-            p90_us: p99_us / 2.0,
-            p99_us,
-            p999_us: p99_us * 3.0,
-            max_us: p99_us * 9.0,
-        };
-        LoadReport {
-            target: "http://127.0.0.1:1".into(),
-            workload: "Get(1)".into(),
-            connections: 64,
-            records: 1000,
-            asked_records: 100,
-            value_bytes: 300,
-            answer_bytes: 420,
-            seconds: 2.0,
-            requests: (rate * 2.0) as u64,
-            rate,
-            records_rate: rate,
-            offered_rate: None,
-            unsent: 0,
-            latency,
-            service: Some(latency),
-            delay: None,
-            writes: None,
-            generator_cpu: 0.5,
-            server_cpu: Some(1.0),
-        }
-    }
-
-    pub(crate) fn line(name: &str, rates: &[f64], against: Option<f64>) -> Line {
-        let round = |rate: &f64| Round {
-            measured: load(*rate, 400.0),
-            against: against.map(|rate| load(rate, 300.0)),
-        };
-        Line {
-            name: name.into(),
-            against: against.map(|_| "the yardstick".into()),
-            at_least: against.map(|_| 0.9),
-            rounds: rates.iter().map(round).collect(),
-        }
-    }
-
-    pub(crate) fn report() -> Report {
-        let point = |at: f64| Point {
-            at,
-            report: load(at, at / 100.0),
-            curve: (0..18)
-                .map(|n| Quantile { quantile: 1.0 - 0.5_f64.powi(n), us: 30.0 + at / 1000.0 * f64::from(n) })
-                .collect(),
-            doubt: (at > 90_000.0).then(|| "the generator <itself> was late".to_owned()),
-        };
-        let interval = |n: u32| Interval {
-            from_s: f64::from(n) * 0.2,
-            rate: 50_000.0,
-            p50_us: 60.0,
-            p99_us: 200.0 + f64::from(n % 7) * 90.0,
-            max_us: 3000.0,
-        };
-        Report {
-            title: "A <sample>".into(),
-            commit: Some("abc1234".into()),
-            started_s: 1_793_000_000,
-            took_s: 321.0,
-            machine: Machine { cpu: "Some CPU".into(), cpus: 2, kernel: "Linux 6".into(), memory_gib: 24.0 },
-            lines: vec![
-                line("get of 1 key", &[95_000.0, 91_000.0, 93_000.0], Some(100_000.0)),
-                line("get of 3 keys", &[50_000.0], None),
-            ],
-            facts: vec![Fact {
-                name: "memory each".into(),
-                value: 3.84,
-                unit: "KiB".into(),
-                target: Some(("≤ 16 KiB".into(), true)),
-            }],
-            sweeps: vec![Sweep {
-                name: "One key".into(),
-                axis: "offered load, requests/s".into(),
-                points: [10_000.0, 40_000.0, 80_000.0, 95_000.0].map(point).to_vec(),
-            }],
-            timelines: vec![Timeline {
-                name: "Beside a load".into(),
-                intervals: (0..40).map(interval).collect(),
-                marks: vec![Mark { at_s: 2.0, label: "puts begin".into() }],
-            }],
-            notes: vec!["nginx is not installed".into()],
-        }
-    }
 
     #[test]
-    fn ratios_are_medians_of_pairs() {
-        let ratio = line("x", &[80_000.0, 95_000.0, 90_000.0], Some(100_000.0)).ratio().expect("paired");
-        assert!((ratio.clock - 0.9).abs() < 1e-9);
-        assert_eq!(ratio.met, Some(true));
-        assert_eq!(line("x", &[1.0], None).ratio(), None);
-    }
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!(grouped(1_234_567.4), "1,234,567");
-        assert_eq!(grouped(999.6), "1,000");
-        assert_eq!(shown(0.913, "×"), "0.91 ×");
-        assert_eq!(shown(512_000.0, "/s"), "512,000/s");
-        assert_eq!(micros(3.26), "3.3");
-    }
-
-    #[test]
-    fn a_report_is_written_and_read_back() {
+    fn writes_reads_and_renders_again() {
         let directory = tempfile::tempdir().expect("scratch directory");
-        let out = directory.path().join("made");
-        report().write(&out).expect("written");
-        // Compared by what is shown: the last digit of a number may change on its way through text.
-        let back = Report::read(&out.join("report.json")).expect("readable");
-        assert_eq!((back.markdown(), back.lines.len()), (report().markdown(), 2));
-        assert!(out.join("report.md").is_file() && out.join("report.html").is_file());
-        assert!(Report::read(&out.join("report.md")).is_err());
+        let report = fixture::sample();
+        let first = directory.path().join("run/deep");
+        report.write(&first).expect("write");
+        let read = Report::read(&first.join(JSON)).expect("read");
+        assert_eq!(read.lines.len(), report.lines.len());
+        let second = directory.path().join("again");
+        let options = RenderOptions { report: first.clone(), out: Some(second.clone()) };
+        render(&options).expect("render");
+        assert!(second.join(JSON).is_file());
+        // Not the JSON's text: reading may change a number's last bit.
+        for name in [MARKDOWN, HTML] {
+            let texts = [&first, &second].map(|at| std::fs::read_to_string(at.join(name)).expect("read"));
+            assert!(texts[0] == texts[1], "{name} differs when it is rendered from the JSON");
+        }
+        // For looking at: see the header of `fixture`.
+        if let Some(kept) = std::env::var_os("REPORT_SAMPLE") {
+            report.write(Path::new(&kept)).expect("write");
+        }
+    }
+
+    #[test]
+    fn rendering_beside_the_report_leaves_it_as_it_was() {
+        let directory = tempfile::tempdir().expect("scratch directory");
+        let path = directory.path().join(JSON);
+        let mut value = serde_json::to_value(fixture::sample()).expect("a value");
+        value["of_a_later_program"] = 1.into();
+        let text = value.to_string();
+        std::fs::write(&path, &text).expect("write");
+        for given in [path.clone(), directory.path().to_path_buf()] {
+            render(&RenderOptions { report: given, out: None }).expect("render");
+            assert_eq!(std::fs::read_to_string(&path).expect("read"), text);
+            for page in [HTML, MARKDOWN] {
+                std::fs::remove_file(directory.path().join(page)).expect("was written beside the report");
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_without_what_came_later_is_read() {
+        let mut value = serde_json::to_value(fixture::sample()).expect("a value");
+        let whole = value.as_object_mut().expect("an object");
+        for later in ["commit", "facts", "sweeps", "timelines", "notes"] {
+            whole.remove(later).expect("was there");
+        }
+        for line in whole["lines"].as_array_mut().expect("lines") {
+            let line = line.as_object_mut().expect("a line");
+            line.remove("against").and(line.remove("at_least")).expect("was there");
+            for round in line["rounds"].as_array_mut().expect("rounds") {
+                round.as_object_mut().expect("a round").remove("against").expect("was there");
+                round["measured"].as_object_mut().expect("a load").remove("writes").expect("was there");
+            }
+        }
+        let directory = tempfile::tempdir().expect("scratch directory");
+        std::fs::write(directory.path().join(JSON), value.to_string()).expect("write");
+        let report = Report::read(directory.path()).expect("readable");
+        assert_eq!(report.lines.len(), fixture::sample().lines.len());
+        assert!(report.facts.is_empty() && report.markdown().contains("## Rates"));
+    }
+
+    #[test]
+    fn says_which_file_is_no_report() {
+        let directory = tempfile::tempdir().expect("scratch directory");
+        let path = directory.path().join("x.json");
+        assert!(Report::read(&path).is_err_and(|error| error.to_string().contains("x.json")));
+        // A directory is asked for the report in it.
+        assert!(Report::read(directory.path()).is_err_and(|error| error.to_string().contains(JSON)));
+        std::fs::write(&path, "{}").expect("write");
+        assert!(Report::read(&path).is_err_and(|error| error.to_string().contains("not a report")));
     }
 }

@@ -37,16 +37,6 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
 }
 
-impl Report {
-    /// The median rate of a line's rounds, if there is such a line.
-    pub(crate) fn rate_of(&self, name: &str) -> Option<f64> {
-        let line = self.lines.iter().find(|line| line.name == name)?;
-        let mut rates: Vec<f64> = line.rounds.iter().map(|round| round.measured.rate).collect();
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied()
-    }
-}
-
 /// Where it ran.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
@@ -77,7 +67,7 @@ pub(crate) struct Round {
     pub(crate) against: Option<LoadReport>,
 }
 
-/// One such figure.
+/// One figure that was taken once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fact {
     pub(crate) name: String,
