@@ -58,7 +58,7 @@ fn a_manager_hears_of_the_start_of_life_and_of_the_stop() {
     let mut process = Node::spawn(dir.path(), &settings);
     assert!(manager.hear("STATUS=").contains("starting"));
     manager.hear("READY=1");
-    // The address was logged before; at the first attempt the node answers there.
+    // The address is logged at the same moment; at the first attempt the node answers there.
     let address = process.after("serving http://").expect("it serves");
     let client = Client::new(address.trim().parse().expect("an address"));
     assert_eq!(client.get("/up").status, 200);

@@ -151,7 +151,7 @@ pub(crate) struct NodePlan<'a> {
     pub(crate) binary: &'a Path,
     /// The node's data; a scratch directory.
     pub(crate) data: &'a Path,
-    /// CPUs that the process may use; its shards sit on the first ones.
+    /// CPUs that the process may use; its shards sit on the first ones, or share them if there are more shards.
     pub(crate) cpus: &'a [usize],
     /// Number of serving cores.
     pub(crate) shards: usize,
@@ -179,14 +179,16 @@ impl Node {
             }
         }
         let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let serving: Vec<usize> = plan.cpus.iter().copied().cycle().take(plan.shards).collect();
         command
             .env("DB_PATH", plan.data)
             .env("API_ADDR", "127.0.0.1")
             .env("API_PORT", api.to_string())
             .env("INTERNAL_PORT", internal.to_string())
-            .env("SHARDS", plan.shards.to_string())
-            .env("SHARD_CPUS", list(&serving));
+            .env("SHARDS", plan.shards.to_string());
+        // More shards than CPUs share those of the process, which the node warns of.
+        if let Some(serving) = plan.cpus.get(..plan.shards) {
+            command.env("SHARD_CPUS", list(serving));
+        }
         for (name, value) in plan.settings {
             command.env(name, value);
         }

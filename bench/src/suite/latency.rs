@@ -44,7 +44,6 @@ impl Suite<'_> {
         let mut plan = self.plan(server, Workload::Get(1), FEW);
         plan.rate = Some(rate);
         plan.connections = connections;
-        plan.warmup = self.measured / 4;
         plan
     }
 

@@ -114,7 +114,7 @@ impl<'a> Suite<'a> {
             None => tempfile::tempdir(),
         };
         let (records, millis, idle) =
-            if options.quick { (100_000, 500, 1_000) } else { (1_000_000, 2_000, 10_000) };
+            if options.quick { (100_000, 500, 1_000) } else { (1_000_000, 1_500, 10_000) };
         Ok(Self {
             options,
             set: DataSet::new(records, VALUE_BYTES, Shape::Single)?,
@@ -208,6 +208,8 @@ impl<'a> Suite<'a> {
     fn plan(&self, server: &Process, workload: Workload, range: u32) -> LoadPlan {
         let mut plan = LoadPlan::closed(server.api.clone(), workload, self.set, self.measured);
         plan.range = range;
+        // Connections and branch predictors; what is cached was read before.
+        plan.warmup = self.measured / 5;
         plan.pid = Some(server.pid());
         plan
     }
