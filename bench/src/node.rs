@@ -246,11 +246,6 @@ impl Node {
         Ok(())
     }
 
-    /// Ends it at once, as a crash would.
-    pub(crate) fn kill(self) {
-        self.process.signal(Signal::KILL);
-    }
-
     /// Stops it in good order.
     pub(crate) fn stop(self) -> Result<()> {
         self.process.stop()

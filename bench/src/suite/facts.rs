@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{Suite, say};
+use super::{Suite, quantiles, say};
 use crate::apply::{self, ApplyOptions};
 use crate::cpu;
 use crate::error::Result;
@@ -35,14 +35,7 @@ impl Suite<'_> {
             target: Some(("≤ 16 KiB".into(), each <= IDLE_KIB)),
         });
         for (name, latency) in [("without them", &idle.quiet), ("beside them", &idle.beside)] {
-            for (quantile, value) in [("p50", latency.p50_us), ("p99", latency.p99_us)] {
-                report.facts.push(Fact {
-                    name: format!("{quantile} of 10,000 gets/s {name}"),
-                    value,
-                    unit: "µs".into(),
-                    target: None,
-                });
-            }
+            quantiles(report, &format!("10,000 gets/s {name}"), latency);
         }
         Ok(())
     }

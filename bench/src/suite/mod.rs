@@ -28,7 +28,7 @@ use crate::dataset::{DataSet, Shape};
 use crate::error::{BenchError, Result, Tried};
 use crate::load::{LoadPlan, LoadReport};
 use crate::node::{Node, NodePlan, Process, start_constant, start_nginx, start_redis};
-use crate::report::{Machine, Report};
+use crate::report::{Fact, Machine, Report};
 use crate::request::Workload;
 use crate::summary::Summary;
 use crate::{fill, protocol};
@@ -227,6 +227,14 @@ fn tell(name: &str, report: &LoadReport) {
     say(&format!("{name}: {:.0} requests/s, p50 {p50_us:.0} µs, p99 {p99_us:.0} µs", report.rate));
     if let Some(doubt) = report.doubt() {
         say(&format!("  doubtful: {doubt}"));
+    }
+}
+
+/// Reports how long `what` took, without a target.
+fn quantiles(report: &mut Report, what: &str, latency: &Summary) {
+    for (quantile, value) in [("p50", latency.p50_us), ("p99", latency.p99_us)] {
+        let name = format!("{quantile} of {what}");
+        report.facts.push(Fact { name, value, unit: "µs".into(), target: None });
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::{Suite, say};
+use super::{Suite, quantiles, say};
 use crate::error::Result;
 use crate::node::Node;
 use crate::propagation::{self, Way};
@@ -18,14 +18,7 @@ impl Suite<'_> {
         say(&format!("the way of {puts} puts"));
         let Way { acknowledged, visible } = propagation::measure(node.api(), node.api(), puts)?;
         for (name, summary) in [("acknowledged", acknowledged), ("visible", visible)] {
-            for (quantile, value) in [("p50", summary.p50_us), ("p99", summary.p99_us)] {
-                report.facts.push(Fact {
-                    name: format!("{quantile} of a put until it is {name}, embedded log"),
-                    value,
-                    unit: "µs".into(),
-                    target: None,
-                });
-            }
+            quantiles(report, &format!("a put until it is {name}, embedded log"), &summary);
         }
         Ok(())
     }
@@ -33,7 +26,8 @@ impl Suite<'_> {
     /// Kills the node and times it from its start to the end of its log.
     pub(super) fn restart(&self, report: &mut Report, node: Node, data: &Path) -> Result<Node> {
         say("kill -9, and start again");
-        node.kill();
+        // A process that is dropped is killed.
+        drop(node);
         let begun = Instant::now();
         let node = self.node(data, 1, &[])?;
         node.ready()?;
