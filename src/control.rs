@@ -2,8 +2,7 @@
 //! service manager.
 //!
 //! Once a second it looks at the free space (too little refuses writes), tells the log what the stores hold durably,
-//! checks that every core has ticked, and stops the node if the log cannot be gone on with. Ten times a second it wakes
-//! cores that have not ticked for a while: one that sleeps by mistake goes on then. A core that is stuck for
+//! checks that every core has ticked, and stops the node if the log cannot be gone on with. A core that is stuck for
 //! `STUCK_CHECKS` checks ends the process: its partitions would stay unanswered for ever, while the service manager can
 //! start afresh. The manager hears what the node does, and as long as all cores tick, that it lives (`supervisor`): that
 //! catches a control core that hangs as well.
@@ -19,7 +18,6 @@ use firescroll_io::http::Heartbeat;
 use firescroll_io::log::Log;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::core::Command;
 use crate::internal::{self, Internal};
 use crate::progress::Progress;
 use crate::supervisor::Supervisor;
@@ -30,8 +28,8 @@ const LATE: Duration = Duration::from_secs(1);
 /// So many duties in a row with a silent core end the process. Counted rather than timed, so that a machine that was
 /// suspended does not count as stuck.
 const STUCK_CHECKS: u32 = 15;
-/// How often cores that have not ticked are looked for, and for how long they may be silent before they are woken.
-const WAKE: Duration = Duration::from_millis(100);
+/// How often it is seen to that the service manager hears a sign of life in time, if there is one.
+const BEAT: Duration = Duration::from_millis(100);
 
 /// Says with `announce` that the node is up once signals are handled: whoever hears of it may send one at once. Serves
 /// the internal port and does the duties until SIGTERM or SIGINT, then sees `stop` through on a thread of its own. A second signal ends the process at once: nothing acknowledged is lost by that, the log has it.
@@ -94,8 +92,8 @@ pub fn until_stopped(
 async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>], supervisor: &mut Supervisor) {
     let mut stuck = vec![0; heartbeats.len()];
     let mut ticks = tokio::time::interval(DUTY);
-    let mut wakes = tokio::time::interval(WAKE);
-    wakes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beats = tokio::time::interval(BEAT);
+    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {
@@ -110,8 +108,7 @@ async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>], supervisor: 
                     return;
                 }
             }
-            _ = wakes.tick() => {
-                wake_cores(heartbeats, &internal.cores);
+            _ = beats.tick(), if supervisor.listens() => {
                 let alive = heartbeats.iter().all(|heartbeat| heartbeat.age() < LATE);
                 supervisor.tick(Instant::now(), alive);
             }
@@ -138,17 +135,6 @@ fn state(progress: &Progress) -> String {
         text.push_str("; the disk is nearly full, writes are refused");
     }
     text
-}
-
-/// A message from another thread ends a sleep that the runtime should not have begun (see the tick in
-/// `firescroll_io::http`); a core that is merely busy finds a message that asks for nothing.
-fn wake_cores(heartbeats: &[Arc<Heartbeat>], cores: &[flume::Sender<Command>]) {
-    for (heartbeat, core) in heartbeats.iter().zip(cores) {
-        if heartbeat.age() > WAKE {
-            // A full queue is a wake-up as well, and a core that has ended needs none.
-            let _ = core.try_send(Command::Wake);
-        }
-    }
 }
 
 fn watch_disk(path: &Path, reserve: u64, progress: &Progress) {

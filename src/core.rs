@@ -2,15 +2,14 @@
 //!
 //! Tasks of a core: the HTTP server (one task a connection or HTTP/2 stream); `take_steps`, which feeds deliveries of the log to the owner
 //! and takes and gives up partitions; `take_completions`, which tells the owner what its writer thread has
-//! committed; one inbox for each other core, which answers its questions; `take_commands` of the control core; the tick.
+//! committed; `answer_peers`, which answers the other cores' questions; `take_commands` of the control core; the tick.
 //!
 //! Invariants: everything here belongs to this core, so that a lookup or an apply is one uninterrupted step and
 //! readers never see half a batch; nobody keeps a borrow across an await; whatever takes longer than a slice pauses.
-//! Runs on: its own pinned glommio executor. Not here: what requests mean (`api`), who starts it (`node`).
+//! Runs on: its own pinned thread, as tasks of its runtime. Not here: what requests mean (`api`), who starts it (`node`).
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +18,13 @@ use firescroll_io::http::{
     BodyBudget, Clock, ConnectionCounters, Heartbeat, HttpLimits, HttpListener, Stop, serve, start_tick,
 };
 use firescroll_io::log::Log;
-use firescroll_io::runtime::executor;
+use firescroll_io::runtime::{News, Placement, Running, Runtime, Timer, look, spawn};
 use firescroll_shard::{
     Closing, Completion, LogEntry, Offset, OpenedPartition, Owner, PartitionId, PartitionStatus,
     PreparedOwner, StoreError, Unavailable,
 };
 use futures_channel::oneshot;
-use futures_lite::future::{or, poll_once};
-use glommio::Placement;
-use glommio::timer::Timer;
+use futures_lite::future::or;
 use http::StatusCode;
 use hyper::service::service_fn;
 use quanta::Instant;
@@ -42,7 +39,7 @@ use crate::export::{self, Rows};
 use crate::ingest::{Delivery, Step};
 use crate::keys::KeyList;
 use crate::metrics::{Metrics, Operation, PartitionOperation};
-use crate::peers::{Answer, Awaited, Envelope, Inbox, Mesh, Peers, Question};
+use crate::peers::{Answer, Awaited, Envelope, Inbox, Links, Peers, Question};
 use crate::progress::{Holding, Progress};
 use crate::route::{Routes, ShardId};
 use crate::turns::Turns;
@@ -128,8 +125,6 @@ pub enum Command {
     Report(oneshot::Sender<Report>),
     /// All records of a partition, as lines of JSON or as a hash.
     Export(PartitionId, Rows),
-    /// Nothing: the message itself ends a sleep that should not be.
-    Wake,
     /// Stop accepting; finish what is in flight within the time; then end.
     Stop(Duration),
 }
@@ -176,8 +171,8 @@ pub struct CoreSetup {
     pub limits: HttpLimits,
     /// Where it listens, with all others.
     pub address: SocketAddr,
-    /// The mesh of cores; none if this is the only one.
-    pub mesh: Option<Mesh>,
+    /// Its ends of the rings between the cores.
+    pub links: Links,
     /// Mutations to apply, partitions to take and to give up.
     pub steps: flume::Receiver<Step>,
     /// What the control core asks.
@@ -190,16 +185,15 @@ pub struct CoreSetup {
     pub drained: flume::Sender<ShardId>,
 }
 
-/// Starts a core on its thread; the thread ends after [`Command::Stop`] and the end of the deliveries.
+/// Starts a core on the runtime's thread; the thread ends after [`Command::Stop`] and the end of the deliveries.
 ///
 /// # Errors
 /// The runtime cannot be made: no io_uring, too little locked memory, a CPU that is not there.
-pub fn start(setup: CoreSetup) -> Result<glommio::ExecutorJoinHandle<()>, String> {
-    executor(Placement::Fixed(setup.cpu), &format!("shard-{}", setup.id))
-        .spawn(move || run(setup))
-        .map_err(|error| {
+pub fn start(runtime: Runtime, setup: CoreSetup) -> Result<Running<()>, String> {
+    runtime.start(Placement::Fixed(setup.cpu), &format!("shard-{}", setup.id), move || run(setup)).map_err(
+        |error| {
             format!(
-                "cannot start the io_uring runtime: {error}. It needs a kernel with io_uring that this process may use \
+                "cannot start the runtime of a core: {error}. It needs a kernel with io_uring that this process may use \
                  (container profiles often forbid it) and 512 KiB of locked memory a core (ulimit -l, LimitMEMLOCK)"
             )
         })
@@ -217,7 +211,7 @@ async fn serve_until_stopped(setup: CoreSetup) -> Result<(), String> {
     let CoreSetup { id, routes, prepared, owned, log, progress, offload, settings, .. } = setup;
     let clock = start_tick(setup.heartbeat);
     let (owner, completions) = prepared.start();
-    let (peers, inboxes) = Peers::join(setup.mesh, id, routes.shards.get()).await?;
+    let (peers, inboxes) = Peers::new(setup.links);
     let listener = HttpListener::bind(setup.address, HttpLimits::BACKLOG)
         .map_err(|error| format!("cannot listen on {}: {error} (API_ADDR, API_PORT)", setup.address))?;
     let mut nexts = Vec::with_capacity(owned.len());
@@ -249,26 +243,16 @@ async fn serve_until_stopped(setup: CoreSetup) -> Result<(), String> {
         applied: Bell::default(),
         committed: Bell::default(),
     });
-    let introduced = Rc::new(Bell::default());
-    for inbox in inboxes {
-        glommio::spawn_local(answer_peer(Rc::clone(&core), inbox, Rc::clone(&introduced))).detach();
-    }
-    while !core.peers.complete() {
-        introduced.rung().await;
+    if !inboxes.is_empty() {
+        spawn(answer_peers(Rc::clone(&core), inboxes)).detach();
     }
     let counters = Rc::new(ConnectionCounters::default());
     let stop = Stop::default();
-    glommio::spawn_local(give_turns(Rc::clone(&core))).detach();
-    glommio::spawn_local(take_completions(Rc::clone(&core), completions)).detach();
-    let applying = glommio::spawn_local(take_steps(Rc::clone(&core), setup.steps));
-    glommio::spawn_local(take_commands(
-        Rc::clone(&core),
-        setup.commands,
-        stop.clone(),
-        Rc::clone(&counters),
-        clock,
-    ))
-    .detach();
+    spawn(give_turns(Rc::clone(&core))).detach();
+    spawn(take_completions(Rc::clone(&core), completions)).detach();
+    let applying = spawn(take_steps(Rc::clone(&core), setup.steps));
+    spawn(take_commands(Rc::clone(&core), setup.commands, stop.clone(), Rc::clone(&counters), clock))
+        .detach();
     let _ = setup.started.send(Ok(nexts));
     let api = Rc::clone(&core);
     let service = service_fn(move |request| api::handle(Rc::clone(&api), request));
@@ -342,10 +326,10 @@ impl Core {
         }
     }
 
-    /// Lets the runtime look at sockets and other cores, and all other tasks run. A timer, because it looks only when
-    /// a task really waits. For work of which a core has one task; of many, each takes [`Core::turns`].
+    /// Lets the runtime look at sockets and other cores, and all other tasks run. For work of which a core has one task;
+    /// of many, each takes [`Core::turns`].
     pub async fn pause(&self) {
-        glommio::timer::sleep(Duration::from_micros(1)).await;
+        look().await;
     }
 
     /// Waits until this core has applied the given positions of its partitions.
@@ -541,48 +525,52 @@ async fn take_completions(core: Rc<Core>, completions: flume::Receiver<Completio
     }
 }
 
-async fn answer_peer(core: Rc<Core>, (place, inbox): Inbox, introduced: Rc<Bell>) {
-    let mut turn = Instant::now();
+/// Takes what other cores send, round by round, until the core ends.
+async fn answer_peers(core: Rc<Core>, mut inboxes: Vec<Inbox>) {
+    let mut news = News::subscribe();
     loop {
-        let mut next = pin!(inbox.recv());
-        let envelope = match poll_once(next.as_mut()).await {
-            Some(envelope) => envelope,
-            None => {
-                let envelope = next.await;
-                turn = Instant::now();
-                envelope
+        let mut turn = Instant::now();
+        for Inbox { from, ring } in &mut inboxes {
+            while let Ok(envelope) = ring.pop() {
+                match envelope {
+                    Envelope::Answer(number, answer) => core.peers.deliver(number, answer),
+                    Envelope::Question(number, question) => answer_peer(&core, *from, number, question),
+                }
+                if turn.elapsed() > INBOX_SLICE {
+                    core.pause().await;
+                    turn = Instant::now();
+                }
+            }
+        }
+        news.next().await;
+    }
+}
+
+/// Answers at once what needs no wait. The rest has a task of its own: a question that waits, or a full ring, must not
+/// hold up what comes behind it.
+fn answer_peer(core: &Rc<Core>, from: ShardId, number: usize, question: Question) {
+    let question = match question {
+        Question::Get(keys, awaited) if read::is_quick(&keys, &awaited) => {
+            let answer = Answer::Get(read::find_quick(core, &keys));
+            let Err(answer) = core.peers.try_answer(from, number, answer) else { return };
+            let core = Rc::clone(core);
+            spawn(async move { core.peers.answer(from, number, answer).await }).detach();
+            return;
+        }
+        question => question,
+    };
+    let core = Rc::clone(core);
+    spawn(async move {
+        let answer = match question {
+            Question::Get(keys, awaited) => Answer::Get(read::find(&core, &keys, &awaited).await),
+            Question::One(keys, awaited) => Answer::One(read::find_one(&core, &keys, &awaited).await),
+            Question::List(request, awaited) => {
+                Answer::List(read::first_page(&core, request, &awaited).await)
             }
         };
-        let Some(envelope) = envelope else { return };
-        match envelope {
-            Envelope::Hello(shard) => {
-                core.peers.introduce(shard, place);
-                introduced.ring();
-            }
-            Envelope::Answer(number, answer) => core.peers.deliver(number, answer),
-            // Its own task: a question that waits, or a full ring, must not hold up what comes behind it.
-            Envelope::Question(number, question) => {
-                let core = Rc::clone(&core);
-                glommio::spawn_local(async move {
-                    let answer = match question {
-                        Question::Get(keys, awaited) => Answer::Get(read::find(&core, &keys, &awaited).await),
-                        Question::One(keys, awaited) => {
-                            Answer::One(read::find_one(&core, &keys, &awaited).await)
-                        }
-                        Question::List(request, awaited) => {
-                            Answer::List(read::first_page(&core, request, &awaited).await)
-                        }
-                    };
-                    core.peers.answer(place, number, answer).await;
-                })
-                .detach();
-            }
-        }
-        if turn.elapsed() > INBOX_SLICE {
-            core.pause().await;
-            turn = Instant::now();
-        }
-    }
+        core.peers.answer(from, number, answer).await;
+    })
+    .detach();
 }
 
 async fn take_commands(
@@ -608,9 +596,8 @@ async fn take_commands(
                 let _ = to.send(report);
             }
             Command::Export(partition, rows) => {
-                glommio::spawn_local(export::run(Rc::clone(&core), partition, rows)).detach();
+                spawn(export::run(Rc::clone(&core), partition, rows)).detach();
             }
-            Command::Wake => {}
             Command::Stop(deadline) => stop.trigger(deadline),
         }
     }

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use firescroll_io::runtime::Timer;
 use firescroll_shard::{Export, PartitionId, Progress, StateHash};
 use futures_channel::oneshot;
 use futures_lite::future::or;
-use glommio::timer::Timer;
 use serde::Serialize;
 
 use crate::core::Core;

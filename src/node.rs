@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use firescroll_io::http::{Heartbeat, HttpLimits};
 use firescroll_io::log::kafka::{self, KafkaLog, KafkaOptions, Sasl, Tls};
 use firescroll_io::log::{EmbeddedLog, EmbeddedOptions, Log, LogError};
+use firescroll_io::runtime::{Running, Runtime};
 use firescroll_shard::{
     Offset, Opener, Owner, OwnerOptions, PartitionId, PreparedOwner, ReshardStep, Store, StoreError,
     StoreOptions, reshard, shard_path,
@@ -311,7 +312,7 @@ fn owned(routes: Routes, shard: ShardId) -> Vec<PartitionId> {
 /// The running cores.
 struct Node {
     routes: Routes,
-    threads: Vec<glommio::ExecutorJoinHandle<()>>,
+    threads: Vec<Running<()>>,
     commands: Vec<flume::Sender<Command>>,
     steps: Vec<flume::Sender<Step>>,
     heartbeats: Vec<Arc<Heartbeat>>,
@@ -333,7 +334,11 @@ impl Node {
         let (max, partitions) = (log.max_message_bytes(), routes.partitions);
         let offload = Offload::start(move || Parser::new(partitions, max))
             .map_err(|error| NodeError::System(format!("cannot start a thread: {error}")))?;
-        let mesh = (shards.get() > 1).then(|| peers::mesh(shards.get()));
+        let runtimes = (0..shards.get()).map(|_| Runtime::new()).collect::<Result<Vec<_>, _>>();
+        let runtimes = runtimes
+            .map_err(|error| NodeError::System(format!("cannot make the cores' runtimes: {error}")))?;
+        let bells: Vec<_> = runtimes.iter().map(Runtime::doorbell).collect();
+        let cores = runtimes.into_iter().zip(peers::link(&bells)).zip(prepared);
         let (started, starts) = flume::unbounded();
         let (drains, drained) = flume::unbounded();
         let mut node = Self {
@@ -345,7 +350,7 @@ impl Node {
             drained,
             nexts: Vec::new(),
         };
-        for (number, prepared) in (0..).zip(prepared) {
+        for (number, ((runtime, links), prepared)) in (0..).zip(cores) {
             let (commands, commands_in) = flume::bounded(64);
             let (steps, steps_in) = flume::bounded(STEPS);
             let heartbeat = Heartbeat::new();
@@ -361,14 +366,14 @@ impl Node {
                 settings: settings(config),
                 limits: http_limits(config),
                 address: api,
-                mesh: mesh.clone(),
+                links,
                 steps: steps_in,
                 commands: commands_in,
                 heartbeat: Arc::clone(&heartbeat),
                 started: started.clone(),
                 drained: drains.clone(),
             };
-            node.threads.push(core::start(setup).map_err(NodeError::System)?);
+            node.threads.push(core::start(runtime, setup).map_err(NodeError::System)?);
             node.commands.push(commands);
             node.steps.push(steps);
             node.heartbeats.push(heartbeat);

@@ -1,18 +1,20 @@
 //! Questions and answers between the serving cores of this node.
 //!
-//! A core that needs keys of another sends it one question over the mesh and waits for the answer with its number; the
-//! other looks up and sends the answer back. Both travel as owned messages, nothing is shared.
+//! A core that needs keys of another sends it one question and waits for the answer with its number; the other looks up
+//! and sends the answer back. Both travel as owned messages through a ring without locks, one for each pair of cores and
+//! direction; a ring of the receiver's doorbell ends its sleep, and many messages share one.
 //!
 //! Invariants: one answer to each question; a number is used again only after its answer has come, so that a client
 //! that has gone cannot make an answer reach the wrong request. A full ring to a core sheds the request.
 //! Runs on: every serving core. Not here: what a question means (`core`), and other nodes.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
+use firescroll_io::runtime::{Doorbell, look};
 use futures_channel::oneshot;
-use glommio::channels::channel_mesh::{FullMesh, MeshBuilder, Receivers, Senders};
-use glommio::channels::shared_channel::ConnectedReceiver;
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 use crate::api::read::{Found, One, Page};
 use crate::api::request::ListRequest;
@@ -55,31 +57,60 @@ pub enum Answer {
     List(Result<Page, ApiError>),
 }
 
-/// What travels on the mesh.
+/// What travels from core to core.
 #[derive(Debug)]
 pub enum Envelope {
-    /// The sender's number: peers are numbered by the mesh in the order of joining.
-    Hello(ShardId),
     /// A question, with the number for its answer.
     Question(usize, Question),
     /// An answer, with its question's number.
     Answer(usize, Answer),
 }
 
-/// The node's mesh, to be given to each core.
-pub type Mesh = FullMesh<Envelope>;
-
-/// A mesh for `shards` cores.
-#[must_use]
-pub fn mesh(shards: u32) -> Mesh {
-    MeshBuilder::full(shards as usize, RING)
+/// One core's ends of the rings between the cores of a node.
+#[derive(Debug, Default)]
+pub struct Links {
+    to: Vec<Option<Outbox>>,
+    from: Vec<Inbox>,
 }
 
-/// One core's side of the mesh.
+/// A ring to another core.
+#[derive(Debug)]
+struct Outbox {
+    ring: Producer<Envelope>,
+    bell: Arc<Doorbell>,
+}
+
+/// A ring from another core.
+#[derive(Debug)]
+pub struct Inbox {
+    /// The core that sends.
+    pub from: ShardId,
+    /// What it has sent, in order.
+    pub ring: Consumer<Envelope>,
+}
+
+/// Rings between all cores that have these doorbells, in the order of their numbers.
+#[must_use]
+pub fn link(bells: &[Arc<Doorbell>]) -> Vec<Links> {
+    let mut all: Vec<Links> = bells.iter().map(|_| Links::default()).collect();
+    for from in 0..bells.len() {
+        for (to, bell) in bells.iter().enumerate() {
+            if from == to {
+                all[from].to.push(None);
+                continue;
+            }
+            let (producer, consumer) = RingBuffer::new(RING);
+            all[from].to.push(Some(Outbox { ring: producer, bell: Arc::clone(bell) }));
+            let from = ShardId(u32::try_from(from).expect("SHARDS is a u32"));
+            all[to].from.push(Inbox { from, ring: consumer });
+        }
+    }
+    all
+}
+
+/// One core's side of all questions and answers.
 pub struct Peers {
-    senders: Option<Senders<Envelope>>,
-    /// The mesh's number of each core.
-    places: RefCell<Vec<Option<usize>>>,
+    to: RefCell<Vec<Option<Outbox>>>,
     waiting: RefCell<Waiting>,
 }
 
@@ -89,39 +120,12 @@ struct Waiting {
     free: Vec<usize>,
 }
 
-/// A stream of what one other core sends.
-pub type Inbox = (usize, ConnectedReceiver<Envelope>);
-
 impl Peers {
-    /// Joins the mesh; returns when all cores have. A single core has no mesh.
-    ///
-    /// # Errors
-    /// The runtime's, as text; the node cannot start.
-    pub async fn join(mesh: Option<Mesh>, me: ShardId, shards: u32) -> Result<(Self, Vec<Inbox>), String> {
-        let mut peers = Self {
-            senders: None,
-            places: RefCell::new(vec![None; shards as usize]),
-            waiting: RefCell::default(),
-        };
-        let Some(mesh) = mesh else { return Ok((peers, Vec::new())) };
-        let (senders, mut receivers): (Senders<Envelope>, Receivers<Envelope>) =
-            mesh.join().await.map_err(|error| error.to_string())?;
-        for place in (0..senders.nr_consumers()).filter(|place| *place != senders.peer_id()) {
-            senders.send_to(place, Envelope::Hello(me)).await.map_err(|error| error.to_string())?;
-        }
-        peers.senders = Some(senders);
-        Ok((peers, receivers.streams()))
-    }
-
-    /// The core behind a stream has told its number.
-    pub fn introduce(&self, shard: ShardId, place: usize) {
-        self.places.borrow_mut()[shard.0 as usize] = Some(place);
-    }
-
-    /// Whether all other cores have told their numbers.
-    pub fn complete(&self) -> bool {
-        let known = self.places.borrow().iter().flatten().count();
-        known + 1 >= self.places.borrow().len()
+    /// The core with these ends of the rings, and what the others send it.
+    #[must_use]
+    pub fn new(links: Links) -> (Self, Vec<Inbox>) {
+        let peers = Self { to: RefCell::new(links.to), waiting: RefCell::default() };
+        (peers, links.from)
     }
 
     /// Sends a question; the answer comes through the receiver.
@@ -129,13 +133,9 @@ impl Peers {
     /// # Errors
     /// The ring to that core is full: overload.
     pub fn ask(&self, shard: ShardId, question: Question) -> Result<oneshot::Receiver<Answer>, ApiError> {
-        let place = self.places.borrow()[shard.0 as usize];
-        let (Some(senders), Some(place)) = (&self.senders, place) else {
-            return Err(ApiError::Internal(format!("core {shard} has not joined")));
-        };
         let (sender, receiver) = oneshot::channel();
         let number = self.waiting.borrow_mut().put(sender);
-        if senders.try_send_to(place, Envelope::Question(number, question)).is_err() {
+        if self.send(shard, Envelope::Question(number, question)).is_some() {
             self.waiting.borrow_mut().take(number);
             return Err(ApiError::Overloaded(format!("core {shard} is overloaded; try again")));
         }
@@ -143,26 +143,33 @@ impl Peers {
     }
 
     /// Sends an answer back, waiting for room in the ring.
-    pub async fn answer(&self, place: usize, number: usize, answer: Answer) {
-        if let Some(senders) = &self.senders {
-            // An error means that the other core has gone, and the process with it.
-            let _ = senders.send_to(place, Envelope::Answer(number, answer)).await;
+    pub async fn answer(&self, shard: ShardId, number: usize, mut answer: Answer) {
+        while let Err(back) = self.try_answer(shard, number, answer) {
+            answer = back;
+            look().await;
         }
     }
 
-    /// Sends an answer back at once if the ring has room; else gives it back.
+    /// Sends an answer back at once.
     ///
     /// # Errors
     /// The answer, when the ring is full.
-    pub fn try_answer(&self, place: usize, number: usize, answer: Answer) -> Result<(), Answer> {
-        let Some(senders) = &self.senders else { return Ok(()) };
-        match senders.try_send_to(place, Envelope::Answer(number, answer)) {
-            Err(glommio::GlommioError::WouldBlock(glommio::ResourceType::Channel(Envelope::Answer(
-                _,
-                back,
-            )))) => Err(back),
+    pub fn try_answer(&self, shard: ShardId, number: usize, answer: Answer) -> Result<(), Answer> {
+        match self.send(shard, Envelope::Answer(number, answer)) {
+            Some(Envelope::Answer(_, back)) => Err(back),
             _ => Ok(()),
         }
+    }
+
+    /// Puts a message into the ring; gives it back if the ring is full.
+    fn send(&self, shard: ShardId, envelope: Envelope) -> Option<Envelope> {
+        let mut to = self.to.borrow_mut();
+        let outbox = to[shard.0 as usize].as_mut().expect("no core asks itself");
+        if let Err(PushError::Full(back)) = outbox.ring.push(envelope) {
+            return Some(back);
+        }
+        outbox.bell.ring();
+        None
     }
 
     /// Hands an answer to whoever waits for it, if anybody still does.
@@ -189,5 +196,62 @@ impl Waiting {
             self.free.push(number);
         }
         sender
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firescroll_io::runtime::Runtime;
+
+    use super::*;
+
+    fn cores(count: usize) -> Vec<(Peers, Vec<Inbox>)> {
+        let runtimes: Vec<Runtime> = (0..count).map(|_| Runtime::new().expect("descriptors")).collect();
+        let bells: Vec<_> = runtimes.iter().map(Runtime::doorbell).collect();
+        link(&bells).into_iter().map(Peers::new).collect()
+    }
+
+    fn question() -> Question {
+        Question::Get(KeyList::default(), Awaited::default())
+    }
+
+    #[test]
+    fn a_question_reaches_the_core_asked_and_its_answer_the_asker() {
+        let mut cores = cores(3);
+        let mut answer = cores[2].0.ask(ShardId(0), question()).expect("room");
+        assert!(cores[1].1.iter_mut().all(|inbox| inbox.ring.pop().is_err()));
+        let (answerer, inboxes) = &mut cores[0];
+        let inbox = inboxes.iter_mut().find(|inbox| inbox.from == ShardId(2)).expect("a ring for each");
+        let Ok(Envelope::Question(number, Question::Get(..))) = inbox.ring.pop() else {
+            panic!("no question")
+        };
+        answerer.try_answer(ShardId(2), number, Answer::One(Ok(None))).expect("room");
+        let (asker, inboxes) = &mut cores[2];
+        let inbox = inboxes.iter_mut().find(|inbox| inbox.from == ShardId(0)).expect("a ring for each");
+        let Ok(Envelope::Answer(number, given)) = inbox.ring.pop() else { panic!("no answer") };
+        asker.deliver(number, given);
+        assert!(matches!(answer.try_recv(), Ok(Some(Answer::One(Ok(None))))));
+    }
+
+    #[test]
+    fn a_full_ring_sheds_questions_keeps_answers_and_uses_numbers_again() {
+        let mut cores = cores(2);
+        let asked: Vec<_> =
+            (0..RING).map(|_| cores[0].0.ask(ShardId(1), question()).expect("room")).collect();
+        for _ in 0..3 {
+            let refused = cores[0].0.ask(ShardId(1), question()).expect_err("no room");
+            assert!(matches!(refused, ApiError::Overloaded(_)), "{refused}");
+        }
+        assert_eq!(cores[0].0.waiting.borrow().slots.len(), RING + 1);
+        for number in 0..RING {
+            cores[1].0.try_answer(ShardId(0), number, Answer::One(Ok(None))).expect("room");
+        }
+        cores[1].0.try_answer(ShardId(0), 0, Answer::One(Ok(None))).expect_err("no room, and given back");
+        let (asker, inboxes) = &mut cores[0];
+        while let Ok(Envelope::Answer(number, answer)) = inboxes[0].ring.pop() {
+            asker.deliver(number, answer);
+        }
+        assert_eq!(asker.waiting.borrow().free.len(), RING + 1);
+        drop(asked);
     }
 }

@@ -1,8 +1,8 @@
 //! Turns for long work: listings, exports and large gets do one slice each, in the order of asking.
 //!
-//! The runtime looks at sockets, timers and other cores only when it has nothing left to run or its preemption timer
-//! fires. If every listing of a core simply paused after its slice, all of them would run again before that look, and
-//! a thousand listings would hold up a get for a thousand slices. Here one slice runs between two looks, however many
+//! The runtime looks at sockets, timers and other cores once all tasks that can run have run. If every listing of a core
+//! simply paused after its slice, all of them would run again before the next look, and a thousand listings would hold
+//! up a get for a thousand slices. Here one slice runs between two looks, however many
 //! wait for theirs.
 //!
 //! Invariants: turns are given in the order in which they were asked for; who gave up waiting is passed over.

@@ -1,10 +1,10 @@
 //! The yardstick: the node's own HTTP listener, answering every request with the same JSON body.
 //!
-//! The same executor settings, tick, limits and server as a serving core, and nothing behind them: what a node's rate
+//! The same runtime, tick, limits and server as a serving core, and nothing behind them: what a node's rate
 //! falls short of this one's is what parsing, routing, lookup and copying cost. With `--read-body` the request's body
 //! is read first, as every call of the API does.
 //!
-//! **Runs on**: one pinned glommio executor, the main thread only waits. **Not here**: routes, errors, metrics.
+//! **Runs on**: one pinned core, the main thread only waits. **Not here**: routes, errors, metrics.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,14 +17,13 @@ use firescroll_io::http::{
     BodyBudget, ConnectionCounters, Heartbeat, HttpLimits, HttpListener, RequestBody, Stop, read_body, serve,
     start_tick,
 };
-use firescroll_io::runtime::executor;
-use glommio::Placement;
+use firescroll_io::runtime::{Placement, Runtime, sleep, spawn};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::service_fn;
 
-use crate::error::{BenchError, Result, Tried};
+use crate::error::{Result, Tried};
 
 const BODY_LIMIT: usize = 8 << 20;
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -58,18 +57,20 @@ pub(crate) fn command(options: &ConstantOptions) -> Result<()> {
     let address = listener.local_addr().tried(|| "read the bound address".into())?;
     println!("answering {} bytes on http://{address} for {} s", options.bytes, options.seconds);
     let options = options.clone();
-    let executor = executor(Placement::Fixed(options.cpu), "constant")
-        .spawn(move || answer(listener, options))
-        .map_err(|error| BenchError::Usage(format!("start the io_uring runtime: {error}")))?;
-    executor.join().map_err(|error| BenchError::Usage(format!("the serving thread ended: {error}")))
+    let core = Runtime::new()
+        .and_then(|core| {
+            core.start(Placement::Fixed(options.cpu), "constant", move || answer(listener, options))
+        })
+        .tried(|| "start a core".into())?;
+    core.join().tried(|| "the serving thread ended".into())
 }
 
 async fn answer(listener: HttpListener, options: ConstantOptions) {
     let _clock = start_tick(Heartbeat::new());
     let stop = Stop::new();
     let timer = stop.clone();
-    glommio::spawn_local(async move {
-        glommio::timer::sleep(Duration::from_secs(options.seconds)).await;
+    spawn(async move {
+        sleep(Duration::from_secs(options.seconds)).await;
         timer.trigger(GRACE);
     })
     .detach();

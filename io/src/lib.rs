@@ -1,8 +1,8 @@
 //! Bytes and peers: HTTP on the serving cores, and the log that orders every mutation.
 //!
-//! - [`http`]: hyper over glommio, one listener and one set of connections per core, every wait with a deadline.
+//! - [`http`]: hyper over the runtime's sockets, one listener and one set of connections per core, every wait with a deadline.
 //! - [`log`]: the write-ahead log that decides the order of mutations, and its consumers.
-//! - [`runtime`]: the io_uring executor that a serving core runs on.
+//! - [`runtime`]: what a serving core runs on: a pinned executor, sockets, timers, and words between cores.
 //!
 //! **Not here**: records, keys, conditions, routes. This package does not know what the bytes mean.
 

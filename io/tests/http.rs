@@ -16,8 +16,7 @@ use firescroll_io::http::{
     BodyBudget, BodyError, ConnectionCounters, Heartbeat, HttpLimits, HttpListener, RequestBody, Stop, TICK,
     read_body, serve, start_tick,
 };
-use firescroll_io::runtime::executor;
-use glommio::{ExecutorJoinHandle, Placement};
+use firescroll_io::runtime::{Placement, Running, Runtime, sleep, spawn};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::service_fn;
@@ -106,7 +105,7 @@ struct Server {
     served: Arc<AtomicUsize>,
     /// Answered once so many connections were parked.
     parked: flume::Sender<(u64, flume::Sender<()>)>,
-    thread: ExecutorJoinHandle<Totals>,
+    thread: Running<Totals>,
 }
 
 #[derive(Clone)]
@@ -165,8 +164,9 @@ impl Server {
         let (parked, asked) = flume::unbounded::<(u64, flume::Sender<()>)>();
         let served = Arc::new(AtomicUsize::new(0));
         let serves = Arc::clone(&served);
-        let thread = executor(Placement::Unbound, "server")
-            .spawn(move || async move {
+        let thread = Runtime::new()
+            .expect("descriptors")
+            .start(Placement::Unbound, "server", move || async move {
                 start_tick(Heartbeat::new());
                 let routes = Routes {
                     arrived,
@@ -178,7 +178,7 @@ impl Server {
                 };
                 let order = Stop::new();
                 let ordered = order.clone();
-                glommio::spawn_local(async move {
+                spawn(async move {
                     if let Ok(grace) = stopped.recv_async().await {
                         ordered.trigger(grace);
                     }
@@ -186,10 +186,10 @@ impl Server {
                 .detach();
                 let counters = Rc::new(ConnectionCounters::default());
                 let seen = Rc::clone(&counters);
-                glommio::spawn_local(async move {
+                spawn(async move {
                     while let Ok((parks, answer)) = asked.recv_async().await {
                         while seen.parked.get() < parks {
-                            glommio::timer::sleep(TICK).await;
+                            sleep(TICK).await;
                         }
                         answer.send(()).expect("the test waits");
                     }
@@ -210,7 +210,7 @@ impl Server {
                     cut_write: total(&counters.cut_write),
                 }
             })
-            .expect("an executor");
+            .expect("a core");
         Server { addr, stop, held, release, big_gone, served, parked, thread }
     }
 
@@ -234,7 +234,7 @@ impl Server {
     }
 
     fn finish(self) -> Totals {
-        let totals = self.thread.join().expect("the executor ends well");
+        let totals = self.thread.join().expect("the core ends well");
         assert_eq!(totals.open, 0);
         totals
     }

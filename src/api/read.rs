@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use firescroll_io::runtime::{Timer, spawn};
 use firescroll_shard::{PartitionId, Progress, Record, Scan, ScanRange};
 use futures_lite::future::or;
-use glommio::timer::Timer;
 use quanta::Instant;
 
 use super::body::Chunk;
@@ -57,6 +57,10 @@ pub struct Page {
 }
 
 impl Found {
+    fn with_room_for(keys: usize) -> Self {
+        Self { ends: Vec::with_capacity(keys), ..Self::default() }
+    }
+
     fn slot(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.bytes[start..self.ends[index]]
@@ -227,33 +231,55 @@ fn awaited(core: &Core, session: Option<&Session>, partitions: &[PartitionId]) -
     Awaited { positions, wait: session.wait }
 }
 
+/// Whether keys that this core owns can be looked up in one slice, without waiting for anything.
+#[must_use]
+pub fn is_quick(keys: &KeyList, awaited: &Awaited) -> bool {
+    keys.len() <= SLICE_KEYS && awaited.positions.is_empty()
+}
+
+/// Looks up keys that [`is_quick`] accepts.
+///
+/// # Errors
+/// The answer grows too large.
+pub fn find_quick(core: &Core, keys: &KeyList) -> Result<Found, ApiError> {
+    let mut found = Found::with_room_for(keys.len());
+    find_slice(core, keys, 0..keys.len(), &mut found)?;
+    Ok(found)
+}
+
 /// Looks up keys that this core owns, after what the reader waits for has been applied.
 ///
 /// # Errors
 /// A position did not come in time; the answer grows too large.
 pub async fn find(core: &Rc<Core>, keys: &KeyList, awaited: &Awaited) -> Result<Found, ApiError> {
     core.wait_for(awaited).await?;
-    let mut found = Found::default();
-    found.ends.reserve(keys.len());
+    let mut found = Found::with_room_for(keys.len());
     let mut next = 0;
     while next < keys.len() {
         if next > 0 {
             core.turns.take().await;
         }
         let end = (next + SLICE_KEYS).min(keys.len());
-        let Found { bytes, ends, unavailable } = &mut found;
-        look_up(core, keys, next..end, unavailable, |record| {
-            if let Some(record) = record {
-                bytes.extend_from_slice(record.json());
-            }
-            ends.push(bytes.len());
-        });
-        if found.bytes.len() > core.settings.max_response_bytes {
-            return Err(answer_too_large(core));
-        }
+        find_slice(core, keys, next..end, &mut found)?;
         next = end;
     }
     Ok(found)
+}
+
+fn find_slice(
+    core: &Core,
+    keys: &KeyList,
+    places: std::ops::Range<usize>,
+    found: &mut Found,
+) -> Result<(), ApiError> {
+    let Found { bytes, ends, unavailable } = found;
+    look_up(core, keys, places, unavailable, |record| {
+        if let Some(record) = record {
+            bytes.extend_from_slice(record.json());
+        }
+        ends.push(bytes.len());
+    });
+    if found.bytes.len() > core.settings.max_response_bytes { Err(answer_too_large(core)) } else { Ok(()) }
 }
 
 /// The same for the one key of a list of one, with the record's metadata.
@@ -340,7 +366,7 @@ pub async fn first_page(core: &Rc<Core>, request: ListRequest, awaited: &Awaited
     let stream = core.open_stream()?;
     let (sender, receiver) = flume::bounded(2);
     let streaming = Rc::clone(core);
-    glommio::spawn_local(async move {
+    spawn(async move {
         let _open = stream;
         stream_pages(&streaming, scan, partition, &sender).await;
     })

@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use firescroll_io::log::{AppendError, Message};
+use firescroll_io::runtime::Timer;
 use firescroll_shard::{Offset, PartitionId};
 use futures_lite::future::or;
-use glommio::timer::Timer;
 
 use super::offload::INLINE_BYTES;
 use super::request::Parser;

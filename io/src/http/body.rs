@@ -13,8 +13,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use glommio::timer::Timer;
 use http_body::Body;
+
+use crate::runtime::Timer;
 
 /// Bodies up to this size are not counted against the budget: the connection limit bounds them.
 const FREE: usize = 64 << 10;
@@ -297,14 +298,15 @@ mod tests {
 
     #[test]
     fn a_body_that_never_ends_meets_its_deadline() {
-        let outcome = crate::runtime::executor(glommio::Placement::Unbound, "body")
-            .spawn(|| async {
+        let outcome = crate::runtime::Runtime::new()
+            .expect("descriptors")
+            .start(crate::runtime::Placement::Unbound, "body", || async {
                 let mut body = frames(vec![vec![1; 10]], false);
                 body.ends = false;
                 let deadline = Duration::from_millis(5);
                 read_body(&mut body, 100, deadline, &BodyBudget::new(0)).await.err()
             })
-            .expect("an executor")
+            .expect("a core")
             .join()
             .expect("a clean end");
         assert_eq!(outcome, Some(BodyError::Deadline { deadline: Duration::from_millis(5) }));

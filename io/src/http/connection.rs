@@ -11,10 +11,8 @@ use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::Poll;
 
-use glommio::timer::Timer;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::server::conn::{http1, http2};
@@ -27,6 +25,7 @@ use super::refusal::{HEAD_TIMEOUT, TOO_MANY_CONNECTIONS};
 use super::state::{ConnectionState, Phase, Verdict};
 use super::stream::Wire;
 use super::tracked::{RequestBody, tracked};
+use crate::runtime::{look, spawn_behind};
 
 /// What a closing connection is read on for, at most: enough for a request body that was refused half-way.
 const LINGER_BYTES: usize = 256 << 10;
@@ -52,8 +51,7 @@ where
     F::Output: 'static,
 {
     fn execute(&self, stream: F) {
-        let queue = glommio::executor().current_task_queue();
-        glommio::spawn_local_into(stream, queue).expect("the queue of a running task exists").detach();
+        spawn_behind(stream).detach();
     }
 }
 
@@ -214,6 +212,7 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut told = false;
+    // Held, not awaited: it wakes the task.
     let mut pause = None;
     poll_fn(|cx| {
         wire.begin_turn();
@@ -230,7 +229,12 @@ where
             return Poll::Ready(Some(End::Done));
         }
         // A client that is never done sending has its next turn after the others'.
-        pause = wire.turn_is_over().then(|| pause_of_a_turn(cx));
+        if wire.turn_is_over() {
+            let mut looking = Box::pin(look());
+            // It is pending: it ends with a look that is still to come.
+            let _ = looking.as_mut().poll(cx);
+            pause = Some(looking);
+        }
         match wire.poll_send(cx) {
             Poll::Ready(Err(_)) => Poll::Ready(Some(End::Done)),
             Poll::Ready(Ok(())) if state.verdict() == Verdict::Park && state.may_park() => Poll::Ready(None),
@@ -242,16 +246,6 @@ where
         }
     })
     .await
-}
-
-/// A timer that wakes the task after the runtime has looked at all sockets. Waking it at once would not do: the runtime
-/// looks when a task really waits.
-fn pause_of_a_turn(cx: &mut Context<'_>) -> Timer {
-    let mut timer = Timer::new(Duration::from_micros(1));
-    if Pin::new(&mut timer).poll(cx).is_ready() {
-        cx.waker().wake_by_ref();
-    }
-    timer
 }
 
 async fn close(wire: &Wire, state: &ConnectionState, end: End) {

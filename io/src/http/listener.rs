@@ -1,22 +1,17 @@
-//! The listening socket of one core, and the two places where a descriptor changes hands.
+//! The listening socket of one core.
 //!
 //! Every core binds its own socket to the same address (`SO_REUSEPORT`); the kernel spreads new connections over
 //! them. Options that accepted sockets inherit (`TCP_NODELAY`) are set once, here.
 //!
 //! **Runs on**: `bind` on any thread (the starting one, so that a taken port is known before cores start);
 //! the rest on the serving core. **Not here**: accepting ([`super::serve`]).
-//!
-//! This is the one file of the package that may use `unsafe`: glommio 0.9 takes a listener only by raw descriptor,
-//! and lends a stream's descriptor only as a raw one.
-#![allow(unsafe_code)]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
-use std::time::Duration;
 
-use glommio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::runtime::TcpListener;
 
 /// A bound, listening socket that one core will serve.
 #[derive(Debug)]
@@ -49,21 +44,10 @@ impl HttpListener {
         self.socket.local_addr()
     }
 
-    /// Hands the socket to the executor of the calling thread.
-    pub(crate) fn into_executor(self) -> TcpListener {
-        let fd = self.socket.into_raw_fd();
-        // SAFETY: `into_raw_fd` gave up ownership of an open listening descriptor just now, and nobody else has it.
-        unsafe { TcpListener::from_raw_fd(fd) }
+    /// Hands the socket to the core of the calling thread.
+    pub(crate) fn into_core(self) -> io::Result<TcpListener> {
+        TcpListener::new(self.socket)
     }
-}
-
-/// Makes the coming close of `stream` a reset: unsent bytes are thrown away at once instead of staying in the kernel
-/// for minutes on behalf of a client that does not read.
-pub(crate) fn reset_on_close(stream: &TcpStream) {
-    // SAFETY: the descriptor belongs to `stream`, which is borrowed for longer than this value lives.
-    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    // A socket that is broken already needs no reset.
-    let _ = rustix::net::sockopt::set_socket_linger(fd, Some(Duration::ZERO));
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! An HTTP server that lives wholly inside one glommio executor.
+//! An HTTP server that lives wholly on one core.
 //!
 //! Data flow: [`HttpListener`] → accept loop ([`serve`]) → one task per connection: the first bytes choose HTTP/1.1
 //! or HTTP/2 → hyper parses → the service answers → responses gather in a small buffer → one send.
@@ -10,7 +10,7 @@
 //! - Reads go through one scratch buffer per core, output buffers are lent, and a connection that rests for a second
 //!   gives back hyper's buffers as well: some 6 KiB of memory are left of it.
 //!
-//! **Runs on**: the executor of a serving core; nothing here is `Send` except [`HttpListener`] and [`Heartbeat`].
+//! **Runs on**: a serving core; nothing here is `Send` except [`HttpListener`] and [`Heartbeat`].
 //! **Not here**: TLS, routing, upgrades, HTTP/2 keep-alive pings (every waiting state has its own deadline).
 
 mod body;

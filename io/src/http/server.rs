@@ -4,13 +4,12 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use glommio::net::{TcpListener, TcpStream};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
@@ -25,6 +24,7 @@ use super::stop::Stop;
 use super::stream::{Buffers, Wire};
 use super::tick::{Clock, clock};
 use super::tracked::RequestBody;
+use crate::runtime::{TcpListener, TcpStream, look, sleep, spawn};
 
 /// Pause after a failed accept. Out of descriptors, `accept` fails at once and for ever; trying again without a
 /// pause would only burn the core.
@@ -41,7 +41,7 @@ const MAX_REFUSING: usize = 64;
 /// so with [`super::read_body`], which has a limit and a deadline.
 ///
 /// # Panics
-/// If the executor has no tick ([`super::start_tick`]).
+/// If the core has no tick ([`super::start_tick`]), or the listener cannot be waited for: the process is out of memory.
 pub async fn serve<S, B>(
     listener: HttpListener,
     limits: HttpLimits,
@@ -66,7 +66,7 @@ pub async fn serve<S, B>(
         buffers: Buffers::new(),
         max_connections: limits.max_connections,
     };
-    let listener = listener.into_executor();
+    let listener = listener.into_core().expect("a listener can be waited for");
     let mut burst = 0;
     while let Some(accepted) = accept(&listener, &stop).await {
         match accepted {
@@ -74,14 +74,13 @@ pub async fn serve<S, B>(
             Err(error) => {
                 count(&counters.accept_errors);
                 tracing::warn!(%error, "cannot accept a connection");
-                glommio::timer::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
         burst += 1;
         if burst == ACCEPT_BURST {
             burst = 0;
-            // Only a real wait lets the ring be looked at; yielding would not.
-            glommio::timer::sleep(Duration::from_micros(1)).await;
+            look().await;
         }
     }
     // The last connections of the kernel's queue are reset with the listener; other cores still have theirs.
@@ -90,16 +89,14 @@ pub async fn serve<S, B>(
     core.roster.empty().await;
 }
 
-/// The next connection, or `None` once the stop is triggered. The accept is given up only then: a cancelled one
-/// takes the connection it may have got with it.
-async fn accept(listener: &TcpListener, stop: &Stop) -> Option<Result<TcpStream, glommio::GlommioError<()>>> {
-    let mut accepted = pin!(listener.accept());
+/// The next connection, or `None` once the stop is triggered.
+async fn accept(listener: &TcpListener, stop: &Stop) -> Option<io::Result<TcpStream>> {
     poll_fn(|cx| {
         if stop.is_triggered() {
             return Poll::Ready(None);
         }
         stop.watch(cx.waker());
-        accepted.as_mut().poll(cx).map(Some)
+        listener.poll_accept(cx).map(Some)
     })
     .await
 }
@@ -129,7 +126,7 @@ impl Core {
         }
         let wire = Wire::new(stream, Rc::clone(&state), Rc::clone(&self.buffers));
         if full {
-            glommio::spawn_local(async move {
+            spawn(async move {
                 refuse_connection(wire, state).await;
                 drop(place);
             })
@@ -137,7 +134,7 @@ impl Core {
             return;
         }
         let (protocols, service) = (Rc::clone(&self.protocols), service.clone());
-        glommio::spawn_local(async move {
+        spawn(async move {
             serve_connection(wire, state, protocols, service).await;
             drop(place);
         })

@@ -1,4 +1,4 @@
-//! A glommio TCP stream as hyper's reader and writer.
+//! A TCP stream as hyper's reader and writer.
 //!
 //! - Reads go into one scratch buffer per core and from there into hyper's: nothing is zeroed, and the memory of
 //!   a connection grows only by what its client sent.
@@ -20,12 +20,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_lite::io::{AsyncRead, AsyncWrite};
-use glommio::net::TcpStream;
 use hyper::rt::ReadBufCursor;
 
-use super::listener::reset_on_close;
 use super::state::ConnectionState;
+use crate::runtime::TcpStream;
 
 /// Bytes of output that wait for one send. Anything larger is sent without being gathered.
 const GATHER: usize = 16 << 10;
@@ -170,12 +168,12 @@ impl Wire {
     /// Sends what has gathered, then tells the client that no more will come.
     pub(crate) fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.shared.socket.borrow_mut().stream).poll_close(cx)
+        Poll::Ready(self.shared.socket.borrow().stream.shutdown())
     }
 
     /// Makes the close a reset, which throws unsent bytes away.
     pub(crate) fn reset(&self) {
-        reset_on_close(&self.shared.socket.borrow().stream);
+        self.shared.socket.borrow().stream.reset_on_close();
     }
 }
 
@@ -189,7 +187,7 @@ impl Drop for Shared {
 
 impl Socket {
     fn poll_receive(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.stream).poll_read(cx, into)) {
+        match ready!(self.stream.poll_read(cx, into)) {
             Ok(n) => {
                 self.ended = n == 0;
                 Poll::Ready(Ok(n))
@@ -266,7 +264,7 @@ fn send(
     state: &ConnectionState,
     bytes: &[u8],
 ) -> Poll<io::Result<usize>> {
-    match Pin::new(stream).poll_write(cx, bytes) {
+    match stream.poll_write(cx, bytes) {
         Poll::Ready(Ok(0)) => {
             *broken = true;
             Poll::Ready(Err(io::ErrorKind::WriteZero.into()))

@@ -1,33 +1,18 @@
-//! The permanent tick of an executor: a coarse clock, the driver of every connection deadline, and a heartbeat.
+//! The permanent tick of a core: a coarse clock, the driver of every connection deadline, and a heartbeat.
 //!
-//! glommio 0.9.0 can park while tasks are runnable: it reads "preempted before anything ran" as "nothing to run".
-//! [`crate::runtime`] keeps the preemption timer from doing that; the end of some other operation that wakes no task
-//! still can. A timer that is armed in that moment turns the hang into a short pause. The tick's own timer is not enough:
-//! the task left behind may be the tick itself, whose timer has just fired. So there are [`GUARDS`], timers further
-//! ahead that are moved on before they fire. The fix is upstream in pull request 53 of glommio/glommio; with
-//! a release that has it the guards can go, but the tick must stay, for the deadlines hang on it.
-//!
-//! Invariants: one tick per executor, started before [`super::serve`]; at every park some timer is armed.
-//! **Runs on**: the executor that started it; [`Heartbeat`] alone is read from other threads.
+//! Invariant: one tick per core, started before [`super::serve`].
+//! **Runs on**: the core that started it; [`Heartbeat`] alone is read from other threads.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Context;
 use std::time::{Duration, Instant};
 
-use glommio::timer::Timer;
-use glommio::{Latency, Shares};
+use crate::runtime::{sleep, spawn};
 
 /// Time between two ticks, and so the precision of [`Clock`].
 pub const TICK: Duration = Duration::from_millis(2);
-
-/// Guards are armed 2, 4, 8, … ticks ahead, so many of them: up to eight seconds. Each is one more try. On a crowded
-/// machine tries fail, because what goes wrong once goes on for a while; hence many, in ever wider steps.
-const GUARDS: u32 = 12;
 
 thread_local! {
     static CLOCK: OnceCell<Clock> = const { OnceCell::new() };
@@ -46,7 +31,7 @@ impl Heartbeat {
         Arc::new(Heartbeat { origin: Instant::now(), beat_ms: AtomicU64::new(0) })
     }
 
-    /// How long ago the executor ticked last.
+    /// How long ago the core ticked last.
     pub fn age(&self) -> Duration {
         let last = Duration::from_millis(self.beat_ms.load(Ordering::Relaxed));
         self.origin.elapsed().saturating_sub(last)
@@ -104,7 +89,7 @@ impl Clock {
     }
 
     /// The longest time between two ticks since the last call, and forgets it. Far more than [`TICK`] means that a
-    /// task held the core, or that the executor slept through its work.
+    /// task held the core, or that it was given no CPU.
     pub fn take_worst_gap(&self) -> Duration {
         self.shared.worst_gap.take()
     }
@@ -131,68 +116,33 @@ impl Clock {
     }
 }
 
-/// A timer that is not meant to fire: it is moved on in time by whoever still runs.
-struct Guard {
-    ahead: Duration,
-    due: Option<Instant>,
-    timer: Timer,
-}
-
-impl Guard {
-    fn new(ahead: Duration) -> Guard {
-        Guard { ahead, due: None, timer: Timer::new(ahead) }
-    }
-
-    /// Moves the timer on once half of its time has passed.
-    fn keep_armed(&mut self, now: Instant, cx: &mut Context<'_>) {
-        if self.due.is_some_and(|due| due > now + self.ahead / 2) {
-            return;
-        }
-        self.timer = Timer::new(self.ahead);
-        // A thread that was held up right here finds the timer overdue, and not armed: then again next time.
-        let armed = Pin::new(&mut self.timer).poll(cx).is_pending();
-        self.due = armed.then(|| now + self.ahead);
-    }
-}
-
-/// Starts the tick of the calling executor; once per executor, before anything that needs [`clock`].
+/// Starts the tick of the calling core; once per core, before anything that needs [`clock`].
 ///
 /// # Panics
 /// If this thread has a tick already.
 pub fn start_tick(heartbeat: Arc<Heartbeat>) -> Clock {
     let clock = Clock::new();
     let fresh = CLOCK.with(|slot| slot.set(clock.clone()).is_ok());
-    assert!(fresh, "this executor has a tick already");
+    assert!(fresh, "this core has a tick already");
     let advancing = clock.clone();
-    // A queue of its own, so that it is scheduled beside the other tasks and not behind all of them.
-    let queue = glommio::executor().create_task_queue(Shares::Static(1000), Latency::NotImportant, "tick");
-    let ticking = async move {
-        let mut guards: Vec<Guard> = (1..=GUARDS).map(|step| Guard::new(TICK * (1 << step))).collect();
+    spawn(async move {
         loop {
-            let mut tick = Timer::new(TICK);
-            poll_fn(|cx| {
-                let now = Instant::now();
-                for guard in &mut guards {
-                    guard.keep_armed(now, cx);
-                }
-                Pin::new(&mut tick).poll(cx)
-            })
-            .await;
+            sleep(TICK).await;
             let now = Instant::now();
             heartbeat.beat(now);
             advancing.advance(now);
         }
-    };
-    glommio::spawn_local_into(ticking, queue).expect("the queue was just made").detach();
+    })
+    .detach();
     clock
 }
 
-/// The clock of the calling executor.
+/// The clock of the calling core.
 ///
 /// # Panics
 /// If [`start_tick`] was not called on this thread.
 pub fn clock() -> Clock {
-    CLOCK.with(|slot| slot.get().cloned()).expect("start_tick comes first on every executor")
+    CLOCK.with(|slot| slot.get().cloned()).expect("start_tick comes first on every core")
 }
 
 #[cfg(test)]
@@ -219,18 +169,19 @@ mod tests {
     }
 
     #[test]
-    fn an_executor_ticks() {
+    fn a_core_ticks() {
         let heartbeat = Heartbeat::new();
         let beats = Arc::clone(&heartbeat);
-        crate::runtime::executor(glommio::Placement::Unbound, "tick")
-            .spawn(move || async move {
+        crate::runtime::Runtime::new()
+            .expect("descriptors")
+            .start(crate::runtime::Placement::Unbound, "tick", move || async move {
                 let clock = start_tick(beats);
                 let before = clock.now_ms();
                 while clock.now_ms() < before + 4 {
-                    glommio::timer::sleep(TICK).await;
+                    sleep(TICK).await;
                 }
             })
-            .expect("an executor")
+            .expect("a core")
             .join()
             .expect("a clean end");
         assert!(heartbeat.beat_ms.load(Ordering::Relaxed) > 0);
