@@ -107,6 +107,8 @@ pub struct Cores {
     pub shard_cpus: Vec<usize>,
     /// `CONTROL_CPU`: where the control thread is pinned; `None` leaves its place to the kernel.
     pub control_cpu: Option<usize>,
+    /// `BUSY_POLL_US`: how long a shard looks for news before it sleeps.
+    pub busy_poll: Duration,
     /// Every CPU this process may use, ascending: the choice for threads that belong to no shard.
     pub allowed: Vec<usize>,
 }

@@ -145,7 +145,7 @@ mod tests {
         let serve = command.find_subcommand("serve").expect("the command serve");
         let settings: Vec<_> =
             serve.get_arguments().filter(|setting| !matches!(setting.get_id().as_str(), "help")).collect();
-        assert_eq!(settings.len(), 52);
+        assert_eq!(settings.len(), 53);
         for setting in settings {
             let flag = setting.get_long().expect("a flag");
             let variable = setting.get_env().expect("a variable").to_string_lossy();

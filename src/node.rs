@@ -338,7 +338,8 @@ impl Node {
         let runtimes = runtimes
             .map_err(|error| NodeError::System(format!("cannot make the cores' runtimes: {error}")))?;
         let bells: Vec<_> = runtimes.iter().map(Runtime::doorbell).collect();
-        let cores = runtimes.into_iter().zip(peers::link(&bells)).zip(prepared);
+        let runtimes = runtimes.into_iter().map(|runtime| runtime.busy_poll(config.cores.busy_poll));
+        let cores = runtimes.zip(peers::link(&bells)).zip(prepared);
         let (started, starts) = flume::unbounded();
         let (drains, drained) = flume::unbounded();
         let mut node = Self {

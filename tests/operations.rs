@@ -339,6 +339,7 @@ fn wrong_settings_are_refused_before_anything_starts() {
         ("SHARD_CPUS", "0-"),
         ("SHARD_CPUS", "9999"),
         ("CONTROL_CPU", "9999"),
+        ("BUSY_POLL_US", "10001"),
         ("API_PORT", "http"),
         ("API_PORT", "65536"),
         ("API_ADDR", "localhost:8190"),
@@ -447,6 +448,7 @@ fn help_lists_every_setting() {
         ("MAX_BODY_BYTES", "8388608"),
         ("SHARDS", "CPUs"),
         ("CONTROL_CPU", "not pinned"),
+        ("BUSY_POLL_US", "0"),
         ("HTTP_GZIP", "0"),
         ("HTTP_CORS", "1"),
     ] {

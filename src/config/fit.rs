@@ -4,12 +4,16 @@
 //!
 //! **Invariants**: only CPUs that the process may use; never more connections than files are left for.
 
+use std::time::Duration;
+
 use super::cpu_list;
 use super::reader::{Reader, given};
 use super::{Cores, Machine, RawConfig};
 
 /// The most shards: as many as there are CPU numbers.
 const MOST_SHARDS: u64 = cpu_list::MOST_CPUS as u64;
+/// The longest look before a sleep: a core that burns more never sleeps at all.
+const MOST_BUSY_US: u64 = 10_000;
 /// Connections when nothing else is asked for.
 const DEFAULT_CONNECTIONS: u64 = 10_000;
 /// The most connections: no process opens more files than this by Linux's own default.
@@ -52,7 +56,10 @@ pub(super) fn cores(reader: &mut Reader, raw: &RawConfig, machine: &Machine) -> 
     let shards =
         asked.or(listed.as_ref().map(Vec::len)).unwrap_or(machine.parallelism.min(machine.cpus.len())).max(1);
     let shard_cpus = pool.iter().copied().cycle().take(shards).collect();
-    Cores { shard_cpus, control_cpu, allowed: machine.cpus.clone() }
+    let busy_poll =
+        reader.number("BUSY_POLL_US", raw.busy_poll_us.as_ref(), 0, 0..=MOST_BUSY_US, "microseconds");
+    let busy_poll = Duration::from_micros(busy_poll);
+    Cores { shard_cpus, control_cpu, busy_poll, allowed: machine.cpus.clone() }
 }
 
 /// Connections must fit under the limit of open files together with what the stores need: running out of

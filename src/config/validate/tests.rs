@@ -41,7 +41,12 @@ fn nothing_given_is_the_documented_defaults() {
             instance_id: "edge-7".to_owned(),
             partitions: NonZeroU32::new(256).expect("not zero"),
         },
-        cores: Cores { shard_cpus: vec![0, 1, 2, 3], control_cpu: None, allowed: vec![0, 1, 2, 3] },
+        cores: Cores {
+            shard_cpus: vec![0, 1, 2, 3],
+            control_cpu: None,
+            busy_poll: Duration::ZERO,
+            allowed: vec![0, 1, 2, 3],
+        },
         storage: Storage {
             db_path: "/var/firescroll/dbs".into(),
             disk_reserve_bytes: 256 << 20,
