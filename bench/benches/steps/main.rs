@@ -1,6 +1,6 @@
-//! What each step of a request costs by itself, on one thread and without sockets.
+//! What each step of a request costs by itself, on one thread.
 //!
-//! body → `parse` → `route` → `find` (record cache, or store) → `answer`; and for writes `parse` → log → `decode` →
+//! `transport` (loopback, look, hyper) → body → `parse` → `route` → `find` (record cache, or store) → `answer`; and for writes `parse` → log → `decode` →
 //! `condition` → `apply`. `cargo bench --package firescroll-bench` times the steps; `scripts/instructions` counts their
 //! instructions, with `--count` below under valgrind. PERF.md sets the steps beside the whole.
 //!
@@ -15,6 +15,7 @@ mod input;
 mod meter;
 mod request;
 mod shard;
+mod transport;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,8 @@ use meter::{Meter, Step};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const GROUPS: [(&str, &[Step]); 6] = [
+const GROUPS: [(&str, &[Step]); 7] = [
+    ("transport", transport::STEPS),
     ("parse", request::PARSE),
     ("route", request::ROUTE),
     ("find", find::STEPS),
@@ -66,6 +68,11 @@ fn count(arguments: &[String]) -> ExitCode {
         step.run(Meter::Count { name, items });
     }
     ExitCode::SUCCESS
+}
+
+#[divan::bench(args = transport::STEPS)]
+fn transport(bencher: Bencher<'_, '_>, step: &Step) {
+    step.run(Meter::Time(bencher));
 }
 
 #[divan::bench(args = request::PARSE)]
