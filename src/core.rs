@@ -179,8 +179,10 @@ pub struct CoreSetup {
     pub commands: flume::Receiver<Command>,
     /// Sign of life for the watchdog.
     pub heartbeat: Arc<Heartbeat>,
-    /// Told the owned partitions' next offsets once the core is about to serve, or why it cannot.
+    /// Told the owned partitions' next offsets once the core could serve, or why it cannot.
     pub started: flume::Sender<Result<Vec<(PartitionId, Offset)>, String>>,
+    /// The core accepts connections from here on: all cores are there, and it is known where their partitions stand.
+    pub serve: oneshot::Receiver<()>,
     /// Told when the listener has closed and no request is in flight.
     pub drained: flume::Sender<ShardId>,
 }
@@ -254,6 +256,9 @@ async fn serve_until_stopped(setup: CoreSetup) -> Result<(), String> {
     spawn(take_commands(Rc::clone(&core), setup.commands, stop.clone(), Rc::clone(&counters), clock))
         .detach();
     let _ = setup.started.send(Ok(nexts));
+    if setup.serve.await.is_err() {
+        return Err("the node gave up its start".into());
+    }
     let api = Rc::clone(&core);
     let service = service_fn(move |request| api::handle(Rc::clone(&api), request));
     serve(listener, setup.limits, service, stop, counters).await;

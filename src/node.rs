@@ -23,6 +23,8 @@ use firescroll_shard::{
     StoreOptions, reshard, shard_path,
 };
 
+use futures_channel::oneshot;
+
 use crate::api::offload::Offload;
 use crate::api::request::Parser;
 use crate::config::{Config, Kafka, LogKind};
@@ -117,7 +119,7 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
     supervisor.status("starting: opening the stores");
     let prepared = open_stores(&config, &layout, routes, !log.is_shared(), &mut supervisor)?;
     let openers: Vec<Opener> = prepared.iter().map(PreparedOwner::opener).collect();
-    let node = Node::start(&config, routes, api, &log, &progress, prepared)?;
+    let mut node = Node::start(&config, routes, api, &log, &progress, prepared)?;
     for (partition, next) in &node.nexts {
         progress.take(*partition, *next, Offset(log.end(partition.0)));
     }
@@ -141,6 +143,7 @@ fn serve(mut config: Config) -> Result<(), NodeError> {
         place();
         stand_back(FEEDING);
     })?;
+    node.serve();
     let internal = Internal {
         config: config.clone(),
         routes: node.routes,
@@ -317,6 +320,8 @@ struct Node {
     steps: Vec<flume::Sender<Step>>,
     heartbeats: Vec<Arc<Heartbeat>>,
     drained: flume::Receiver<ShardId>,
+    /// Lets each core serve.
+    serve: Vec<oneshot::Sender<()>>,
     /// The first offset that each partition has not applied, of those that were opened at the start.
     nexts: Vec<(PartitionId, Offset)>,
 }
@@ -349,11 +354,13 @@ impl Node {
             steps: Vec::new(),
             heartbeats: Vec::new(),
             drained,
+            serve: Vec::new(),
             nexts: Vec::new(),
         };
         for (number, ((runtime, links), prepared)) in (0..).zip(cores) {
             let (commands, commands_in) = flume::bounded(64);
             let (steps, steps_in) = flume::bounded(STEPS);
+            let (serve, serves) = oneshot::channel();
             let heartbeat = Heartbeat::new();
             let setup = CoreSetup {
                 id: ShardId(number),
@@ -372,9 +379,11 @@ impl Node {
                 commands: commands_in,
                 heartbeat: Arc::clone(&heartbeat),
                 started: started.clone(),
+                serve: serves,
                 drained: drains.clone(),
             };
             node.threads.push(core::start(runtime, setup).map_err(NodeError::System)?);
+            node.serve.push(serve);
             node.commands.push(commands);
             node.steps.push(steps);
             node.heartbeats.push(heartbeat);
@@ -397,6 +406,15 @@ impl Node {
             }
         }
         Ok(node)
+    }
+
+    /// Lets all cores accept connections. Not before each of them can be asked by the others, and what it holds is known:
+    /// a read with a position would be answered as if its partition were another node's.
+    fn serve(&mut self) {
+        for core in self.serve.drain(..) {
+            // A core that has ended since has said why, and is missed at the next duty.
+            let _ = core.send(());
+        }
     }
 
     /// Stops input first: requests, then mutations; then the stores close, and the log.

@@ -2,11 +2,12 @@
 
 mod support;
 
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
 use serde_json::{Value, json};
-use support::{Home, Shared, Wire, data, pk_in};
+use support::{Client, Home, Node, Shared, Wire, data, pk_in, until};
 
 const PARTITIONS: u32 = 8;
 
@@ -59,6 +60,29 @@ fn a_read_with_a_token_sees_the_write_from_any_connection() {
             });
         }
     });
+}
+
+/// The first request that a node answers finds all of it there: the other cores, and what its partitions hold.
+#[test]
+fn a_token_holds_as_soon_as_a_node_answers() {
+    for _ in 0..8 {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+        let port = free.port().to_string();
+        // Killed when dropped.
+        let _node = Node::spawn(scratch.path(), &[("API_PORT", &port), ("SHARDS", "3"), ("PARTITIONS", "8")]);
+        let client = Client::new(free);
+        let records: Vec<Value> =
+            (0..8).map(|p| json!({"pk": pk_in(p, PARTITIONS, "early"), "sk": "s", "data": {}})).collect();
+        let body = json!({"records": records}).to_string();
+        let mut put = None;
+        until("the node to answer", || {
+            put = client.try_post("/records/put", &body).ok();
+            put.is_some()
+        });
+        let token = put.expect("it answered").token();
+        assert_eq!(client.post_after(&token, "/records/get", &body).records().len(), 8);
+    }
 }
 
 #[test]

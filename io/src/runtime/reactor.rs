@@ -117,7 +117,8 @@ impl Reactor {
             looks: Cell::new(0),
             listening: RefCell::new(Vec::new()),
             rings: Cell::new(0),
-            ran: Cell::new(0),
+            // No number that is ever reached: the reactor's task comes first, and what it is made for has still to begin.
+            ran: Cell::new(u64::MAX),
             stood_back: Cell::new(false),
             busy_poll,
             stopped: Cell::new(false),
@@ -128,6 +129,12 @@ impl Reactor {
 
     pub(super) fn doorbell(&self) -> Arc<Doorbell> {
         Arc::clone(&self.doorbell)
+    }
+
+    /// How many times the core has looked.
+    #[cfg(test)]
+    pub(super) fn looks(&self) -> u64 {
+        self.looks.get()
     }
 
     /// The reactor's task ends at its next turn.

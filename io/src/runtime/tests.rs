@@ -77,6 +77,12 @@ fn no_ring_between_cores_is_lost() {
 }
 
 #[test]
+fn what_a_core_is_made_for_begins_before_its_first_look() {
+    // A look with nothing to do would be a sleep.
+    assert_eq!(on_a_core(|| async { reactor::current().looks() }), 0);
+}
+
+#[test]
 fn timers_fire_in_order_and_those_dropped_do_not() {
     let order = on_a_core(|| async {
         let order = Rc::new(RefCell::new(Vec::new()));
