@@ -17,15 +17,17 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::LoadPlan;
 use super::connection::Connection;
-use super::report::{LoadReport, Usage};
+use super::lane::Lane;
+use super::pieces::Pieces;
+use super::report::{LoadReport, Undisturbed, Usage};
+use super::window::Windows;
 use crate::client;
 use crate::cpu;
 use crate::dataset::{LISTED, Shape};
 use crate::error::{BenchError, Result, Tried};
-use crate::picker::Picker;
 use crate::report::Interval;
-use crate::request::{Template, Workload};
-use crate::summary::{Summary, latencies};
+use crate::request::Workload;
+use crate::summary::Summary;
 
 /// One answer in so many is compared byte by byte.
 const SAMPLE: u64 = 1009;
@@ -50,7 +52,7 @@ pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
     let mut generator = Generator::new(plan)?;
     let warm = nanoseconds(plan.warmup);
     generator.until(warm)?;
-    generator.restart(warm);
+    generator.restart(warm)?;
     let started = SystemTime::now();
     let before = Usage::now(plan.pid)?;
     let end = warm + nanoseconds(plan.measured);
@@ -60,7 +62,8 @@ pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
     if generator.lanes[READS].requests == 0 {
         return Err(BenchError::Patience(format!("no answer in {:?}", plan.measured)));
     }
-    let report = generator.report(took, &used);
+    let undisturbed = generator.windows.take().map(|windows| windows.finish(end)).transpose()?.flatten();
+    let report = generator.report(took, &used, undisturbed);
     let Generator { mut lanes, pieces, .. } = generator;
     let latency = lanes.swap_remove(READS).latency;
     Ok(Measured { report, latency, started, intervals: pieces.map(|pieces| pieces.done).unwrap_or_default() })
@@ -69,93 +72,6 @@ pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
 /// The load that is reported, and the one beside it.
 const READS: usize = 0;
 const WRITES: usize = 1;
-
-/// One of the loads of a plan.
-struct Lane {
-    template: Template,
-    picker: Picker,
-    /// Its connections without a request.
-    idle: Vec<usize>,
-    /// Time between two requests in the open loop, in ns; 0 in the closed loop.
-    interval: f64,
-    /// Requests sent since the pace was last restarted, and when that was.
-    paced: u64,
-    pace_from: u64,
-    /// Length of every answer's body, learnt from the first one that was compared.
-    length: Option<usize>,
-    requests: u64,
-    /// From due to answered, and from sent to answered.
-    latency: Histogram<u64>,
-    service: Histogram<u64>,
-    /// From due to sent when a connection was free: the generator's own delay.
-    delay: Histogram<u64>,
-}
-
-impl Lane {
-    fn new(plan: &LoadPlan, workload: Workload, rate: Option<f64>) -> Result<Self> {
-        Ok(Self {
-            template: Template::new(workload, plan.set, &plan.target.host, plan.protocol)?,
-            picker: Picker::new(
-                plan.seed.wrapping_add(u64::from(workload == Workload::Put)),
-                plan.range,
-                plan.distribution,
-            ),
-            idle: Vec::new(),
-            interval: rate.map_or(0.0, |rate| 1e9 / rate),
-            paced: 0,
-            pace_from: 0,
-            length: None,
-            requests: 0,
-            latency: latencies(),
-            service: latencies(),
-            delay: latencies(),
-        })
-    }
-
-    fn restart(&mut self, from: u64) {
-        self.latency.reset();
-        self.service.reset();
-        self.delay.reset();
-        self.requests = 0;
-        self.paced = 0;
-        self.pace_from = from;
-    }
-
-    fn next_due(&self) -> u64 {
-        self.pace_from + (self.paced as f64 * self.interval) as u64
-    }
-}
-
-/// The latencies of one piece of the run after another.
-struct Pieces {
-    length: u64,
-    from: u64,
-    current: Histogram<u64>,
-    start: u64,
-    done: Vec<Interval>,
-}
-
-impl Pieces {
-    fn record(&mut self, now: u64, latency: u64) {
-        while now >= self.from + self.length {
-            self.close();
-        }
-        self.current.saturating_record(latency);
-    }
-
-    fn close(&mut self) {
-        let summary = Summary::of(&self.current);
-        self.done.push(Interval {
-            from_s: (self.from - self.start) as f64 / 1e9,
-            rate: summary.count as f64 / (self.length as f64 / 1e9),
-            p50_us: summary.p50_us,
-            p99_us: summary.p99_us,
-            max_us: summary.max_us,
-        });
-        self.current.reset();
-        self.from += self.length;
-    }
-}
 
 struct Generator<'a> {
     plan: &'a LoadPlan,
@@ -168,6 +84,8 @@ struct Generator<'a> {
     start: Instant,
     last_answer: u64,
     pieces: Option<Pieces>,
+    /// Of the open loop, while it is measured.
+    windows: Option<Windows>,
 }
 
 impl<'a> Generator<'a> {
@@ -206,6 +124,7 @@ impl<'a> Generator<'a> {
             start: Instant::now(),
             last_answer: 0,
             pieces: None,
+            windows: None,
         })
     }
 
@@ -214,17 +133,13 @@ impl<'a> Generator<'a> {
     }
 
     /// Forgets what was measured and starts the paces anew.
-    fn restart(&mut self, from: u64) {
+    fn restart(&mut self, from: u64) -> Result<()> {
         for lane in &mut self.lanes {
             lane.restart(from);
         }
-        self.pieces = self.plan.pieces.map(|length| Pieces {
-            length: nanoseconds(length).max(1),
-            from,
-            current: latencies(),
-            start: from,
-            done: Vec::new(),
-        });
+        self.pieces = self.plan.pieces.map(|length| Pieces::new(nanoseconds(length), from));
+        self.windows = self.plan.rate.map(|rate| Windows::new(self.plan.pid, from, rate)).transpose()?;
+        Ok(())
     }
 
     /// Keeps the load up until `end`.
@@ -238,6 +153,9 @@ impl<'a> Generator<'a> {
                 return Err(BenchError::Patience(format!("no answer for {SILENCE:?}")));
             }
             let mut timeout = Duration::from_nanos(end - now).min(Duration::from_millis(100));
+            if let Some(windows) = &mut self.windows {
+                timeout = timeout.min(windows.at(now)?);
+            }
             for lane in 0..self.lanes.len() {
                 timeout = timeout.min(self.send_due(lane, now)?);
             }
@@ -294,6 +212,9 @@ impl<'a> Generator<'a> {
             let now = self.now();
             // With a connection free, the time since it was due is this loop's own delay.
             self.lanes[lane].delay.saturating_record(now - due);
+            if let (READS, Some(windows)) = (lane, &mut self.windows) {
+                windows.sent(now - due);
+            }
             self.send(index, due, now)?;
             self.lanes[lane].paced += 1;
             due = self.lanes[lane].next_due();
@@ -318,12 +239,18 @@ impl<'a> Generator<'a> {
         let now = self.now();
         let connection = &self.connections[index];
         let lane = &mut self.lanes[connection.lane];
-        lane.latency.saturating_record(now - connection.due);
-        lane.service.saturating_record(now - connection.sent);
+        let (latency, service) = (now - connection.due, now - connection.sent);
+        lane.latency.saturating_record(latency);
+        lane.service.saturating_record(service);
         lane.requests += 1;
         self.last_answer = now;
-        if let (READS, Some(pieces)) = (connection.lane, &mut self.pieces) {
-            pieces.record(now, now - connection.due);
+        if connection.lane == READS {
+            if let Some(pieces) = &mut self.pieces {
+                pieces.record(now, latency);
+            }
+            if let Some(windows) = &mut self.windows {
+                windows.answered(latency, service);
+            }
         }
         self.check(index, status, length)?;
         let lane = &mut self.lanes[self.connections[index].lane];
@@ -365,7 +292,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    fn report(&self, took: Duration, used: &Usage) -> LoadReport {
+    fn report(&self, took: Duration, used: &Usage, undisturbed: Option<Undisturbed>) -> LoadReport {
         let seconds = took.as_secs_f64();
         let lane = &self.lanes[READS];
         let unsent = if lane.interval == 0.0 {
@@ -391,6 +318,7 @@ impl<'a> Generator<'a> {
             latency: Summary::of(&lane.latency),
             service: self.plan.rate.map(|_| Summary::of(&lane.service)),
             delay: self.plan.rate.map(|_| Summary::of(&lane.delay)),
+            undisturbed,
             writes: self.lanes.get(WRITES).map(|lane| Summary::of(&lane.latency)),
             generator_cpu: used.own.as_secs_f64() / seconds,
             server_cpu: used.server.map(|time| time.as_secs_f64() / seconds),

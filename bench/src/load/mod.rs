@@ -3,7 +3,8 @@
 //! options → [`LoadPlan`] → `generator` (one epoll loop) → [`LoadReport`]. **Closed loop** (no `--rate`): each
 //! connection sends its next request when it has its answer; measures capacity. **Open loop** (`--rate`): requests are
 //! due at a fixed pace whatever the server does, and latency counts from when a request was *due*, so that a stall
-//! is charged with everybody who would have come meanwhile; the figure from the actual sending stands beside it.
+//! is charged with everybody who would have come meanwhile; the figure from the actual sending stands beside it, and so
+//! do the figures of those windows in which the machine kept neither generator nor server off their CPUs (`window`).
 //!
 //! **Invariants**: every answer has status 200 and the length that the first one had; one in `SAMPLE` is compared
 //! byte by byte with the data set. A run with one wrong answer has no result.
@@ -12,7 +13,11 @@
 
 mod connection;
 mod generator;
+mod lane;
+mod pieces;
 mod report;
+mod watch;
+mod window;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +36,8 @@ use crate::summary;
 
 pub(crate) use generator::Measured;
 pub(crate) use report::LoadReport;
+#[cfg(test)]
+pub(crate) use report::Undisturbed;
 
 /// What `load` is told.
 #[derive(Debug, Clone, Args)]
