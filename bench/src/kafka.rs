@@ -182,13 +182,13 @@ impl<'a> Bench<'a> {
         writer.stop()?;
         let replica = self.node("replica")?;
         assigned(&replica)?;
-        // Where the brokers and the node's own background share a CPU with this thread, it should not wait for them.
-        // Root may; without, the tail is the generator's as well.
-        if rustix::process::nice(-15).is_err() {
+        let plan = self.reads(replica.api(), set);
+        let beside = plan.run()?;
+        // Brokers and the node's own background share a CPU with the load, which should not wait for them.
+        if beside.normal_priority {
             say("  the load has no priority over brokers and background (that takes root)");
         }
-        let plan = self.reads(replica.api(), set);
-        let beside = plan.run()?.latency;
+        let beside = beside.latency;
         if behind(&replica)? == 0 {
             say("  doubtful: the replica had caught up before the reads were over; take more mutations");
         }

@@ -47,8 +47,8 @@ pub(crate) struct Measured {
     pub(crate) intervals: Vec<Interval>,
 }
 
-/// Opens the connections, warms up, measures.
-pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
+/// Opens the connections, warms up, measures. `raised` says whether the calling thread has the priority it should have.
+pub(super) fn run(plan: &LoadPlan, raised: bool) -> Result<Measured> {
     let mut generator = Generator::new(plan)?;
     let warm = nanoseconds(plan.warmup);
     generator.until(warm)?;
@@ -63,7 +63,8 @@ pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
         return Err(BenchError::Patience(format!("no answer in {:?}", plan.measured)));
     }
     let undisturbed = generator.windows.take().map(|windows| windows.finish(end)).transpose()?.flatten();
-    let report = generator.report(took, &used, undisturbed);
+    let mut report = generator.report(took, &used, undisturbed);
+    report.normal_priority = !raised;
     let Generator { mut lanes, pieces, .. } = generator;
     let latency = lanes.swap_remove(READS).latency;
     Ok(Measured { report, latency, started, intervals: pieces.map(|pieces| pieces.done).unwrap_or_default() })
@@ -322,6 +323,7 @@ impl<'a> Generator<'a> {
             writes: self.lanes.get(WRITES).map(|lane| Summary::of(&lane.latency)),
             generator_cpu: used.own.as_secs_f64() / seconds,
             server_cpu: used.server.map(|time| time.as_secs_f64() / seconds),
+            normal_priority: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The load generator: many keep-alive connections on one pinned thread, closed or open loop.
+//! The load generator: many keep-alive connections on one pinned thread of the highest priority, closed or open loop.
 //!
 //! options → [`LoadPlan`] → `generator` (one epoll loop) → [`LoadReport`]. **Closed loop** (no `--rate`): each
 //! connection sends its next request when it has its answer; measures capacity. **Open loop** (`--rate`): requests are
@@ -20,6 +20,7 @@ mod watch;
 mod window;
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -27,7 +28,7 @@ use clap::{Args, ValueEnum};
 use crate::client::Target;
 use crate::cpu;
 use crate::dataset::{DataSet, LISTED, Shape};
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, Tried};
 use crate::fill;
 use crate::picker::Distribution;
 use crate::protocol::{Protocol, redis};
@@ -170,7 +171,7 @@ impl LoadPlan {
         }
     }
 
-    /// Runs the measurement on the calling thread.
+    /// Runs the measurement on a thread of its own, on the CPUs of the calling one.
     pub(crate) fn run(&self) -> Result<LoadReport> {
         Ok(self.measure()?.report)
     }
@@ -178,7 +179,16 @@ impl LoadPlan {
     /// The same, with the histogram.
     pub(crate) fn measure(&self) -> Result<Measured> {
         cpu::raise_open_files(self.connections as u64 + 64)?;
-        generator::run(self)
+        // What the calling thread starts later shall not have this priority: servers keep the normal one.
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("generator".into());
+            let generator = thread.spawn_scoped(scope, || {
+                let raised = cpu::raise_priority();
+                generator::run(self, raised)
+            });
+            let generator = generator.tried(|| "start the generator's thread".into())?;
+            generator.join().expect("the generator does not panic")
+        })
     }
 }
 

@@ -78,6 +78,9 @@ pub(crate) struct LoadReport {
     /// CPUs used, 1.0 = one whole.
     pub(crate) generator_cpu: f64,
     pub(crate) server_cpu: Option<f64>,
+    /// The generator was not allowed the priority that keeps ordinary threads from delaying it.
+    #[serde(default)]
+    pub(crate) normal_priority: bool,
 }
 
 impl LoadReport {
@@ -147,6 +150,9 @@ impl fmt::Display for LoadReport {
             write!(f, ", server {:.0} %", server * 100.0)?;
         }
         writeln!(f)?;
+        if self.normal_priority {
+            writeln!(f, "  the generator ran at normal priority")?;
+        }
         if let Some(doubt) = self.doubt() {
             writeln!(f, "  DOUBTFUL: {doubt}")?;
         }
@@ -189,6 +195,7 @@ mod tests {
             writes: None,
             generator_cpu: 0.99,
             server_cpu: None,
+            normal_priority: false,
         }
     }
 
