@@ -4,7 +4,7 @@
 //! the topic filled → a fresh replica reads it from its start (rate, memory) → the same replica, away for a while,
 //! catches up while it serves reads, and serves them again when all is quiet.
 //!
-//! **Invariants**: everything started here is stopped here. **Not here**: judging; targets stand beside the figures.
+//! **Invariants**: everything started here is stopped here, also on SIGINT and SIGTERM, and nodes die with this program. **Not here**: judging; targets stand beside the figures.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,6 +19,7 @@ use crate::cpu;
 use crate::dataset::{DataSet, Shape};
 use crate::error::{BenchError, Result, Tried};
 use crate::fill;
+use crate::interrupt;
 use crate::load::LoadPlan;
 use crate::node::{Node, NodePlan};
 use crate::propagation::{self, Way};
@@ -81,6 +82,7 @@ struct CatchUp {
 
 /// `firescroll-bench kafka`.
 pub(crate) fn command(options: &KafkaOptions) -> Result<()> {
+    interrupt::watch()?;
     let bench = Bench::new(options)?;
     let report = bench.run()?;
     print(&report);
@@ -231,6 +233,7 @@ fn assigned(node: &Node) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let all = format!("partitions {PARTITIONS}");
     while !node.metrics()?.lines().any(|line| line == all) {
+        interrupt::check()?;
         if Instant::now() >= deadline {
             return Err(BenchError::Patience("the partitions were not assigned".into()));
         }

@@ -18,18 +18,22 @@ mod dataset;
 mod error;
 mod fill;
 mod idle;
+mod interrupt;
 mod kafka;
 mod load;
 mod metrics;
 mod node;
 mod picker;
+mod process;
 mod propagation;
 mod protocol;
 mod report;
 mod request;
 mod soak;
+mod starter;
 mod suite;
 mod summary;
+mod yardstick;
 
 use std::process::ExitCode;
 

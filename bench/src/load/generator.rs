@@ -25,6 +25,7 @@ use crate::client;
 use crate::cpu;
 use crate::dataset::{LISTED, Shape};
 use crate::error::{BenchError, Result, Tried};
+use crate::interrupt;
 use crate::report::Interval;
 use crate::request::Workload;
 use crate::summary::Summary;
@@ -150,6 +151,7 @@ impl<'a> Generator<'a> {
             if now >= end {
                 return Ok(());
             }
+            interrupt::check()?;
             if now.saturating_sub(self.last_answer) > nanoseconds(SILENCE) {
                 return Err(BenchError::Patience(format!("no answer for {SILENCE:?}")));
             }

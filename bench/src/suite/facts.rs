@@ -7,6 +7,7 @@ use crate::apply::{self, ApplyOptions};
 use crate::cpu;
 use crate::error::Result;
 use crate::idle::IdlePlan;
+use crate::interrupt;
 use crate::node::Node;
 use crate::report::{Fact, Report};
 
@@ -53,6 +54,8 @@ impl Suite<'_> {
             cpu: self.options.server_cpu,
             json: None,
         })?;
+        // Nothing in there waits, so nothing in there looks.
+        interrupt::check()?;
         cpu::pin(self.options.load_cpu)?;
         for apply in &engine.applies {
             let least = match apply.kind.as_str() {

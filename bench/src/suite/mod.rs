@@ -8,7 +8,7 @@
 //! A yardstick runs beside the node all the time and is measured right before each round of a line that refers to it: a
 //! ratio is the median of such pairs, so that a machine whose speed drifts moves both sides of it.
 //!
-//! **Invariants**: everything started here is stopped here; a run that could not measure a line has no report, but a
+//! **Invariants**: everything started here is stopped here, on SIGINT and SIGTERM as well, and dies with this program; a run that could not measure a line has no report, but a
 //! yardstick that is not installed is left out and named. **Not here**: how a report looks (`report`).
 
 mod crossing;
@@ -27,11 +27,13 @@ use crate::cpu;
 use crate::dataset::{DataSet, Shape};
 use crate::error::{BenchError, Result, Tried};
 use crate::load::{LoadPlan, LoadReport};
-use crate::node::{Node, NodePlan, Process, start_constant, start_nginx, start_redis};
+use crate::node::{Node, NodePlan};
+use crate::process::Process;
 use crate::report::{Fact, Machine, Report};
 use crate::request::Workload;
 use crate::summary::Summary;
-use crate::{fill, protocol};
+use crate::yardstick::{start_constant, start_nginx, start_redis};
+use crate::{fill, interrupt, protocol};
 
 /// Records that are read in the cached lines: some 5 MiB of the cache's 64.
 const HOT: u32 = 10_000;
@@ -69,6 +71,7 @@ pub(crate) struct SuiteOptions {
 
 /// `firescroll-bench suite`.
 pub(crate) fn command(options: &SuiteOptions) -> Result<()> {
+    interrupt::watch()?;
     let suite = Suite::new(options)?;
     let report = suite.run()?;
     report.write(&options.out)?;
