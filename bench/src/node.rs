@@ -88,6 +88,11 @@ impl Node {
         &self.process
     }
 
+    /// Where it listens.
+    pub(crate) fn ports(&self) -> Ports {
+        self.ports
+    }
+
     /// Its process number.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()

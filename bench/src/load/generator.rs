@@ -16,6 +16,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::LoadPlan;
+use super::again::{Again, Resent};
 use super::connection::Connection;
 use super::lane::Lane;
 use super::pieces::Pieces;
@@ -85,6 +86,9 @@ struct Generator<'a> {
     scratch: Vec<u8>,
     start: Instant,
     last_answer: u64,
+    /// Longest time between two answers.
+    longest_gap: u64,
+    again: Again,
     pieces: Option<Pieces>,
     /// Of the open loop, while it is measured.
     windows: Option<Windows>,
@@ -103,13 +107,8 @@ impl<'a> Generator<'a> {
         for (number, (workload, count)) in counts.into_iter().enumerate() {
             let lane = &mut lanes[number];
             for _ in 0..count {
-                let stream = client::connect(&plan.target)?;
-                stream.set_nonblocking(true).tried(|| "make a socket non-blocking".into())?;
-                let mut stream = TcpStream::from_std(stream);
                 let index = connections.len();
-                poll.registry()
-                    .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)
-                    .tried(|| "register a socket".into())?;
+                let stream = open(plan, &poll, index)?;
                 let request = lane.template.bytes();
                 connections.push(Connection::new(stream, number, plan.protocol, request, workload.keys()));
                 lane.idle.push(index);
@@ -125,6 +124,8 @@ impl<'a> Generator<'a> {
             scratch: Vec::new(),
             start: Instant::now(),
             last_answer: 0,
+            longest_gap: 0,
+            again: Again::default(),
             pieces: None,
             windows: None,
         })
@@ -139,6 +140,8 @@ impl<'a> Generator<'a> {
         for lane in &mut self.lanes {
             lane.restart(from);
         }
+        self.longest_gap = 0;
+        self.again.resent = Resent::default();
         self.pieces = self.plan.pieces.map(|length| Pieces::new(nanoseconds(length), from));
         self.windows = self.plan.rate.map(|rate| Windows::new(self.plan.pid, from, rate)).transpose()?;
         Ok(())
@@ -159,6 +162,7 @@ impl<'a> Generator<'a> {
             if let Some(windows) = &mut self.windows {
                 timeout = timeout.min(windows.at(now)?);
             }
+            timeout = timeout.min(self.send_again(now)?);
             for lane in 0..self.lanes.len() {
                 timeout = timeout.min(self.send_due(lane, now)?);
             }
@@ -172,10 +176,11 @@ impl<'a> Generator<'a> {
             let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
             for event in &events {
                 let index = event.token().0;
-                if event.is_writable() {
-                    self.connections[index].write()?;
+                if event.is_writable() && !self.connections[index].ended {
+                    let written = self.connections[index].write();
+                    self.unless_ended(index, written)?;
                 }
-                if event.is_readable() {
+                if event.is_readable() && !self.connections[index].ended {
                     self.answered(index)?;
                     // A handful of answers takes longer than the time between two requests: what falls due
                     // meanwhile goes out between them, not behind the last.
@@ -232,20 +237,70 @@ impl<'a> Generator<'a> {
         lane.template.patch(&mut connection.request, &connection.numbers, &mut self.scratch);
         lane.template.number(&mut connection.request, connection.number);
         let sampled = lane.length.is_none() || lane.requests.is_multiple_of(SAMPLE);
-        connection.send(due, now, sampled)
+        let sent = connection.send(due, now, sampled);
+        self.unless_ended(index, sent)?;
+        Ok(())
+    }
+
+    /// What came out, unless the connection has ended and shall be opened again.
+    fn unless_ended<T>(&mut self, index: usize, outcome: Result<T>) -> Result<Option<T>> {
+        let connection = &self.connections[index];
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(_) if self.plan.reopen && connection.ended => {
+                let (lane, busy) = (connection.lane, connection.busy);
+                self.again.ended(index, busy, self.now());
+                self.lanes[lane].idle.retain(|&idle| idle != index);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens what has ended, and sends again what was not answered; how long to wait for events then.
+    fn send_again(&mut self, now: u64) -> Result<Duration> {
+        let due = self.again.due(now);
+        for (place, &index) in due.iter().enumerate() {
+            if self.connections[index].ended {
+                let Ok(stream) = open(self.plan, &self.poll, index) else {
+                    // What one connection is refused now, the others are as well.
+                    self.again.later(&due[place..], now);
+                    break;
+                };
+                self.connections[index].reopened(stream, self.plan.protocol);
+            }
+            let connection = &mut self.connections[index];
+            if connection.busy {
+                self.again.resent.again += 1;
+                let sent = connection.send_again(now);
+                self.unless_ended(index, sent)?;
+            } else {
+                self.lanes[connection.lane].idle.push(index);
+            }
+        }
+        // As long before the next try as before a request that is due.
+        let next = self.again.next(now).map_or(Duration::MAX, Duration::from_nanos);
+        Ok(next.saturating_sub(SPIN))
     }
 
     fn answered(&mut self, index: usize) -> Result<()> {
-        let Some((status, length)) = self.connections[index].read(&mut self.buffer)? else {
+        let read = self.connections[index].read(&mut self.buffer);
+        let Some((status, length)) = self.unless_ended(index, read)?.flatten() else {
             return Ok(());
         };
         let now = self.now();
+        if self.plan.reopen && matches!(status, 429 | 503) {
+            self.connections[index].busy = true;
+            self.again.refused(index, now);
+            return Ok(());
+        }
         let connection = &self.connections[index];
         let lane = &mut self.lanes[connection.lane];
         let (latency, service) = (now - connection.due, now - connection.sent);
         lane.latency.saturating_record(latency);
         lane.service.saturating_record(service);
         lane.requests += 1;
+        self.longest_gap = self.longest_gap.max(now - self.last_answer);
         self.last_answer = now;
         if connection.lane == READS {
             if let Some(pieces) = &mut self.pieces {
@@ -326,8 +381,23 @@ impl<'a> Generator<'a> {
             generator_cpu: used.own.as_secs_f64() / seconds,
             server_cpu: used.server.map(|time| time.as_secs_f64() / seconds),
             normal_priority: false,
+            resent: self
+                .plan
+                .reopen
+                .then(|| Resent { longest_gap_us: self.longest_gap as f64 / 1000.0, ..self.again.resent }),
         }
     }
+}
+
+/// Opens a connection and has its events told under its number.
+fn open(plan: &LoadPlan, poll: &Poll, index: usize) -> Result<TcpStream> {
+    let stream = client::connect(&plan.target)?;
+    stream.set_nonblocking(true).tried(|| "make a socket non-blocking".into())?;
+    let mut stream = TcpStream::from_std(stream);
+    poll.registry()
+        .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)
+        .tried(|| "register a socket".into())?;
+    Ok(stream)
 }
 
 impl Usage {
@@ -338,4 +408,65 @@ impl Usage {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::client::Target;
+    use crate::dataset::DataSet;
+
+    /// Answers what comes with the given statuses, then with 200 until the other end closes.
+    fn serve(mut stream: TcpStream, statuses: &[u16]) {
+        let mut statuses = statuses.iter();
+        let mut request = [0; 4096];
+        // The requests are short and come one at a time.
+        while stream.read(&mut request).is_ok_and(|length| length > 0) {
+            let status = statuses.next().copied().unwrap_or(200);
+            let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok");
+            stream.write_all(answer.as_bytes()).expect("the load reads");
+        }
+    }
+
+    fn plan(listener: &TcpListener) -> LoadPlan {
+        let target = Target::local(listener.local_addr().expect("address").port());
+        let set = DataSet::new(10, 64, Shape::Single).expect("valid");
+        let mut plan = LoadPlan::closed(target, Workload::Constant, set, Duration::from_secs(1));
+        (plan.connections, plan.warmup, plan.rate) = (1, Duration::ZERO, Some(100.0));
+        plan
+    }
+
+    #[test]
+    fn what_was_cut_or_refused_is_sent_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let mut plan = plan(&listener);
+        plan.reopen = true;
+        let server = std::thread::spawn(move || {
+            // The first request is read and never answered.
+            let (mut first, _) = listener.accept().expect("accept");
+            assert!(first.read(&mut [0; 4096]).expect("read") > 0);
+            drop(first);
+            serve(listener.accept().expect("accept").0, &[200, 503, 429]);
+        });
+        let report = plan.run().expect("measured");
+        server.join().expect("no panic");
+        let resent = report.resent.expect("asked for");
+        assert_eq!((resent.cut, resent.refused, resent.again), (1, 2, 3));
+        assert!(resent.longest_gap_us > 0.0 && report.latency.count == report.requests);
+    }
+
+    #[test]
+    fn without_being_asked_for_an_end_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let plan = plan(&listener);
+        let server = std::thread::spawn(move || {
+            let (mut first, _) = listener.accept().expect("accept");
+            assert!(first.read(&mut [0; 4096]).expect("read") > 0);
+        });
+        assert!(plan.run().is_err_and(|error| error.to_string().contains("closed a connection")));
+        server.join().expect("no panic");
+    }
 }

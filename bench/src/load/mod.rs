@@ -11,6 +11,7 @@
 //!
 //! **Not here**: the server, and loading the data (`fill`).
 
+mod again;
 mod connection;
 mod generator;
 mod lane;
@@ -148,6 +149,8 @@ pub(crate) struct LoadPlan {
     pub(crate) writes: Option<f64>,
     /// Also report the latencies of pieces of this length.
     pub(crate) pieces: Option<Duration>,
+    /// Open connections that end again, and send requests that were not answered again (HTTP/1.1 only).
+    pub(crate) reopen: bool,
 }
 
 impl LoadPlan {
@@ -168,6 +171,7 @@ impl LoadPlan {
             protocol: Protocol::Http1,
             writes: None,
             pieces: None,
+            reopen: false,
         }
     }
 
@@ -243,6 +247,7 @@ impl LoadOptions {
             protocol: self.protocol,
             writes: self.writes,
             pieces: None,
+            reopen: false,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::again::Resent;
 use crate::summary::Summary;
 
 /// Above this share of its CPU, the generator itself may have been what limited a closed loop.
@@ -81,6 +82,9 @@ pub(crate) struct LoadReport {
     /// The generator was not allowed the priority that keeps ordinary threads from delaying it.
     #[serde(default)]
     pub(crate) normal_priority: bool,
+    /// What had to be sent again, in a run that goes on over a restart of the server.
+    #[serde(default)]
+    pub(crate) resent: Option<Resent>,
 }
 
 impl LoadReport {
@@ -150,6 +154,13 @@ impl fmt::Display for LoadReport {
             write!(f, ", server {:.0} %", server * 100.0)?;
         }
         writeln!(f)?;
+        if let Some(Resent { cut, refused, again, longest_gap_us }) = &self.resent {
+            writeln!(
+                f,
+                "  {again} requests sent again: {cut} were cut, {refused} refused; longest without answer {:.0} ms",
+                longest_gap_us / 1000.0
+            )?;
+        }
         if self.normal_priority {
             writeln!(f, "  the generator ran at normal priority")?;
         }
@@ -196,6 +207,7 @@ mod tests {
             generator_cpu: 0.99,
             server_cpu: None,
             normal_priority: false,
+            resent: None,
         }
     }
 

@@ -29,6 +29,7 @@ use crate::error::{BenchError, Result, Tried};
 use crate::summary;
 
 pub(crate) use compare::{CompareOptions, command as compare};
+pub(crate) use figures::median;
 pub(crate) use model::{
     Fact, Interval, Line, Machine, Mark, Point, Quantile, Report, Round, Sweep, Timeline,
 };

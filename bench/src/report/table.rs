@@ -211,8 +211,10 @@ pub(super) fn timelines(report: &Report) -> Option<Table> {
 }
 
 fn timeline(timeline: &Timeline) -> Vec<Cell> {
-    let p50 = median(timeline.intervals.iter().map(|interval| interval.p50_us));
-    let p99 = median(timeline.intervals.iter().map(|interval| interval.p99_us));
+    // A piece without an answer has no latency.
+    let answered = || timeline.intervals.iter().filter(|interval| interval.rate > 0.0);
+    let p50 = median(answered().map(|interval| interval.p50_us));
+    let p99 = median(answered().map(|interval| interval.p99_us));
     let worst = timeline.worst().map(|worst| {
         format!(
             "from {:.1} s: p99 {} µs, max {} µs, {}/s",

@@ -1,23 +1,19 @@
-//! The open loop: what a request waits, by load, by connections, beside writes and beside a bulk load.
+//! The open loop: what a request waits, by load, by connections and beside writes.
 //!
 //! Every figure is from when a request was due; the uncorrected twin stands beside it in the report.
 //!
-//! **Not here**: what a core does at most (`lines`), which sets the loads that are tried.
+//! **Not here**: what a core does at most (`lines`), which sets the loads that are tried, and time lines (`disturbed`).
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{FEW, HOT, Suite, Yardsticks, tell};
-use crate::cpu;
-use crate::dataset::DataSet;
 use crate::error::{Result, Tried};
-use crate::fill;
 use crate::load::{LoadPlan, LoadReport, Measured};
 use crate::node::Node;
 use crate::process::Process;
-use crate::report::{Fact, Mark, Point, Quantile, Report, Sweep, Timeline};
+use crate::report::{Fact, Point, Quantile, Report, Sweep};
 use crate::request::Workload;
 use crate::summary::{self, Summary};
 
@@ -30,7 +26,7 @@ const P999_US: f64 = 1_000.0;
 /// Loads that the yardsticks are put under as well.
 const PACED: [f64; 3] = [0.3, 0.5, 0.7];
 /// The load at which disturbances are tried.
-const EASY: f64 = 0.5;
+pub(super) const EASY: f64 = 0.5;
 const WRITES: f64 = 5_000.0;
 const WRITES_RATIO: f64 = 2.0;
 /// Behind the name of a figure: what it is taken over.
@@ -38,13 +34,9 @@ const CALM: &str = ", undisturbed windows";
 const ALL: &str = ", all windows";
 /// Quantiles of a curve: half of what is left, again and again.
 const HALVINGS: i32 = 17;
-const PIECE: Duration = Duration::from_millis(200);
-const TIMELINE: Duration = Duration::from_secs(8);
-/// Records that are put at once in the middle of the time line.
-const BULK: u32 = 100_000;
 
 impl Suite<'_> {
-    fn paced(&self, server: &Process, rate: f64, connections: usize) -> LoadPlan {
+    pub(super) fn paced(&self, server: &Process, rate: f64, connections: usize) -> LoadPlan {
         let mut plan = self.plan(server, Workload::Get(1), FEW);
         plan.rate = Some(rate);
         plan.connections = connections;
@@ -141,8 +133,8 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// Reads beside writes, and beside a bulk load.
-    pub(super) fn disturbed(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
+    /// Reads beside writes.
+    pub(super) fn beside_writes(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
         let mut plan = self.paced(node.process(), knee * EASY, 64);
         plan.range = HOT;
         plan.measured = self.measured * 2;
@@ -156,33 +148,6 @@ impl Suite<'_> {
             name: "Reads at 50 % of the most".into(),
             axis: "puts/s beside".into(),
             points: vec![self.point("no puts", 0.0, &quiet)?, self.point("puts beside", WRITES, &beside)?],
-        });
-
-        plan.writes = None;
-        plan.pieces = Some(PIECE);
-        plan.measured = TIMELINE;
-        let (target, set) = (node.api().clone(), DataSet { records: BULK.min(self.set.records), ..self.set });
-        let (cpu, begin) = (self.options.server_cpu, plan.warmup + TIMELINE / 4);
-        // Beside the servers: the load's CPU stays the load's.
-        let bulk = thread::spawn(move || {
-            cpu::pin(cpu)?;
-            let start = Instant::now();
-            thread::sleep(begin);
-            let from = start.elapsed();
-            fill::fill(&target, set)?;
-            Ok((from, start.elapsed()))
-        });
-        let measured = plan.measure()?;
-        let (from, to) = bulk.join().expect("the bulk load does not panic")?;
-        tell("reads beside a bulk load", &measured.report);
-        let mark = |at: Duration, label: &str| Mark {
-            at_s: at.saturating_sub(plan.warmup).as_secs_f64(),
-            label: label.to_owned(),
-        };
-        report.timelines.push(Timeline {
-            name: format!("Reads at 50 % of the most, and {BULK} puts in batches from the servers' CPU"),
-            intervals: measured.intervals,
-            marks: vec![mark(from, "puts begin"), mark(to, "all readable")],
         });
         Ok(())
     }
@@ -236,6 +201,6 @@ fn judge_beside(report: &mut Report, quiet: &LoadReport, beside: &LoadReport) {
 }
 
 /// A figure without a target.
-fn plain(name: String, value: f64, unit: &str) -> Fact {
+pub(super) fn plain(name: String, value: f64, unit: &str) -> Fact {
     Fact { name, value, unit: unit.into(), target: None }
 }

@@ -1,7 +1,8 @@
 //! The canonical run: every line of the report in one go, on one machine, beside the yardsticks.
 //!
 //! yardsticks and a node with a data set → `lines` (closed loop: what each does at most) → `latency` (open loop: what
-//! each request waits, by load, by connections, beside writes; its histograms are kept as .hlog files) → `writes` (the way
+//! each request waits, by load, by connections, beside writes; its histograms are kept as .hlog files) → `disturbed`
+//! (the same over time, over a restart and beside a catch-up) → `writes` (the way
 //! of a put, a restart) → `crossing` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
 //! program on another.
 //!
@@ -12,6 +13,7 @@
 //! yardstick that is not installed is left out and named. **Not here**: how a report looks (`report`).
 
 mod crossing;
+mod disturbed;
 mod facts;
 mod latency;
 mod lines;
@@ -157,7 +159,9 @@ impl<'a> Suite<'a> {
         let knee = report.rate_of(lines::ONE_KEY).unwrap_or(10_000.0);
         self.latencies(&mut report, &yardsticks, &node, knee)?;
         self.idle_connections(&mut report, &node)?;
-        self.disturbed(&mut report, &node, knee)?;
+        self.beside_writes(&mut report, &node, knee)?;
+        // Before anything writes records of another length: the whole log is applied again.
+        let node = self.disturbed(&mut report, node, &data, knee)?;
         self.value_sizes(&mut report, &node)?;
         self.listings(&mut report, &node)?;
         self.way_of_a_put(&mut report, &node)?;
