@@ -15,6 +15,7 @@ mod again;
 mod connection;
 mod generator;
 mod lane;
+mod measure;
 mod pieces;
 mod report;
 mod watch;
@@ -36,7 +37,7 @@ use crate::protocol::{Protocol, redis};
 use crate::request::Workload;
 use crate::summary;
 
-pub(crate) use generator::Measured;
+pub(crate) use measure::Measured;
 pub(crate) use report::LoadReport;
 #[cfg(test)]
 pub(crate) use report::Undisturbed;
@@ -188,7 +189,7 @@ impl LoadPlan {
             let thread = thread::Builder::new().name("generator".into());
             let generator = thread.spawn_scoped(scope, || {
                 let raised = cpu::raise_priority();
-                generator::run(self, raised)
+                measure::run(self, raised)
             });
             let generator = generator.tried(|| "start the generator's thread".into())?;
             generator.join().expect("the generator does not panic")
