@@ -146,6 +146,8 @@ impl<'a> Suite<'a> {
             timelines: Vec::new(),
             notes: Vec::new(),
         };
+        // Before anything else sits on the servers' CPU.
+        self.calibration(&mut report)?;
         let yardsticks = self.yardsticks(&mut report)?;
         let data = self.scratch.path().join("data");
         // Room for the idle connections, the default memory for everything else.
