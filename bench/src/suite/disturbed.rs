@@ -106,12 +106,12 @@ impl Suite<'_> {
             let name = "a restart at 50 % load: longest time without an answer";
             report.facts.push(plain(name.into(), resent.longest_gap_us / 1000.0, "ms"));
             let counts = [
-                ("requests in flight that were cut", resent.cut),
-                ("requests that were refused", resent.refused),
-                ("requests sent again", resent.again),
+                ("in flight and cut", resent.cut),
+                ("refused", resent.refused),
+                ("sent again", resent.again),
             ];
             for (what, count) in counts {
-                report.facts.push(plain(format!("a restart at 50 % load: {what}"), count as f64, ""));
+                report.facts.push(plain(format!("a restart at 50 % load: {what}"), count as f64, "requests"));
             }
         } else {
             report.notes.push("The restart took longer than its time line; it is not quoted.".into());
