@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use super::LoadPlan;
 use super::again::Resent;
 use super::generator::{Generator, READS, WRITES, nanoseconds};
+use super::lane::Lane;
 use super::report::{LoadReport, Undisturbed, Usage};
 use crate::cpu;
 use crate::error::{BenchError, Result};
@@ -21,9 +22,35 @@ use crate::summary::Summary;
 pub(crate) struct Measured {
     pub(crate) report: LoadReport,
     pub(crate) latency: Histogram<u64>,
+    pub(super) service: Histogram<u64>,
+    pub(super) delay: Histogram<u64>,
+    /// Of undisturbed windows, in the open loop.
+    pub(super) calm: Option<Calm>,
     pub(crate) started: SystemTime,
     /// The same piece by piece, if the plan asks for pieces.
     pub(crate) intervals: Vec<Interval>,
+}
+
+/// The histograms of undisturbed windows, and how many of all windows those were.
+pub(crate) struct Calm {
+    pub(super) latency: Histogram<u64>,
+    pub(super) service: Histogram<u64>,
+    pub(super) delay: Histogram<u64>,
+    pub(super) windows: u64,
+    pub(super) undisturbed: u64,
+}
+
+impl Undisturbed {
+    /// What is reported of them.
+    pub(super) fn of(calm: &Calm) -> Self {
+        Self {
+            latency: Summary::of(&calm.latency),
+            service: Summary::of(&calm.service),
+            delay: Summary::of(&calm.delay),
+            windows: calm.windows,
+            share: calm.undisturbed as f64 / calm.windows.max(1) as f64,
+        }
+    }
 }
 
 /// Opens the connections, warms up, measures. `raised` says whether the calling thread has the priority it should have.
@@ -41,12 +68,13 @@ pub(super) fn run(plan: &LoadPlan, raised: bool) -> Result<Measured> {
     if generator.lanes[READS].requests == 0 {
         return Err(BenchError::Patience(format!("no answer in {:?}", plan.measured)));
     }
-    let undisturbed = generator.windows.take().map(|windows| windows.finish(end)).transpose()?.flatten();
-    let mut report = generator.report(took, &used, undisturbed);
+    let calm = generator.windows.take().map(|windows| windows.finish(end)).transpose()?.flatten();
+    let mut report = generator.report(took, &used, calm.as_ref().map(Undisturbed::of));
     report.normal_priority = !raised;
     let Generator { mut lanes, pieces, .. } = generator;
-    let latency = lanes.swap_remove(READS).latency;
-    Ok(Measured { report, latency, started, intervals: pieces.map(|pieces| pieces.done).unwrap_or_default() })
+    let Lane { latency, service, delay, .. } = lanes.swap_remove(READS);
+    let intervals = pieces.map(|pieces| pieces.done).unwrap_or_default();
+    Ok(Measured { report, latency, service, delay, calm, started, intervals })
 }
 
 impl Generator<'_> {

@@ -1,4 +1,5 @@
-//! The load generator: many keep-alive connections on one pinned thread of the highest priority, closed or open loop.
+//! The load generator: many keep-alive connections on one pinned thread of the highest priority (or on several), closed or
+//! open loop.
 //!
 //! options → [`LoadPlan`] → `generator` (one epoll loop) → [`LoadReport`]. **Closed loop** (no `--rate`): each
 //! connection sends its next request when it has its answer; measures capacity. **Open loop** (`--rate`): requests are
@@ -18,6 +19,7 @@ mod lane;
 mod measure;
 mod pieces;
 mod report;
+mod several;
 mod watch;
 mod window;
 
@@ -72,9 +74,9 @@ pub(crate) struct LoadOptions {
     /// Open loop with so many requests a second; closed loop without.
     #[arg(long)]
     rate: Option<f64>,
-    /// CPU of the generator's thread; not pinned without.
-    #[arg(long)]
-    cpu: Option<usize>,
+    /// CPUs of the load, with a generator on each, which share connections and rate; one, not pinned, without.
+    #[arg(long, value_delimiter = ',', value_name = "CPU,…")]
+    cpu: Vec<usize>,
     /// Records in the data set.
     #[arg(long, default_value_t = 100_000)]
     records: u32,
@@ -152,6 +154,8 @@ pub(crate) struct LoadPlan {
     pub(crate) pieces: Option<Duration>,
     /// Open connections that end again, and send requests that were not answered again (HTTP/1.1 only).
     pub(crate) reopen: bool,
+    /// CPUs of the load; with several, each has a generator. Without, those of the calling thread.
+    pub(crate) cpus: Vec<usize>,
 }
 
 impl LoadPlan {
@@ -173,10 +177,11 @@ impl LoadPlan {
             writes: None,
             pieces: None,
             reopen: false,
+            cpus: Vec::new(),
         }
     }
 
-    /// Runs the measurement on a thread of its own, on the CPUs of the calling one.
+    /// Runs the measurement on threads of its own.
     pub(crate) fn run(&self) -> Result<LoadReport> {
         Ok(self.measure()?.report)
     }
@@ -184,6 +189,11 @@ impl LoadPlan {
     /// The same, with the histogram.
     pub(crate) fn measure(&self) -> Result<Measured> {
         cpu::raise_open_files(self.connections as u64 + 64)?;
+        if self.cpus.len() > 1 { several::run(self) } else { self.measure_alone() }
+    }
+
+    /// With one generator, on the CPUs of the calling thread.
+    fn measure_alone(&self) -> Result<Measured> {
         // What the calling thread starts later shall not have this priority: servers keep the normal one.
         thread::scope(|scope| {
             let thread = thread::Builder::new().name("generator".into());
@@ -249,6 +259,7 @@ impl LoadOptions {
             writes: self.writes,
             pieces: None,
             reopen: false,
+            cpus: self.cpu.clone(),
         })
     }
 }
@@ -256,8 +267,8 @@ impl LoadOptions {
 /// `firescroll-bench load`.
 pub(crate) fn command(options: &LoadOptions) -> Result<()> {
     let plan = options.plan()?;
-    if let Some(cpu) = options.cpu {
-        cpu::pin(cpu)?;
+    if !options.cpu.is_empty() {
+        cpu::pin_to(&options.cpu)?;
     }
     if options.load && options.protocol == Protocol::Redis {
         redis::fill(&plan.target, plan.set)?;

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::report::Undisturbed;
+use super::measure::Calm;
 use super::watch::Watch;
 use crate::error::Result;
-use crate::summary::{Summary, latencies};
+use crate::summary::latencies;
 
 /// Length of a window.
 pub(super) const WINDOW: Duration = Duration::from_millis(50);
@@ -96,10 +96,10 @@ impl Kept {
         }
     }
 
-    fn summary(mut self) -> Summary {
+    fn finish(mut self) -> Histogram<u64> {
         // What is open belongs to no window.
         self.close(true);
-        Summary::of(&self.counted)
+        self.counted
     }
 }
 
@@ -165,17 +165,14 @@ impl Windows {
     }
 
     /// What the whole windows up to `now` came to; nothing if there was none.
-    pub(super) fn finish(mut self, now: u64) -> Result<Option<Undisturbed>> {
+    pub(super) fn finish(mut self, now: u64) -> Result<Option<Calm>> {
         self.at(now)?;
-        if self.all == 0 {
-            return Ok(None);
-        }
-        Ok(Some(Undisturbed {
-            latency: self.latency.summary(),
-            service: self.service.summary(),
-            delay: self.delay.summary(),
+        Ok((self.all > 0).then(|| Calm {
+            latency: self.latency.finish(),
+            service: self.service.finish(),
+            delay: self.delay.finish(),
             windows: self.all,
-            share: self.undisturbed as f64 / self.all as f64,
+            undisturbed: self.undisturbed,
         }))
     }
 }
@@ -240,9 +237,8 @@ mod tests {
             kept.close(disturbed);
         }
         kept.record(70_000);
-        let summary = kept.summary();
-        assert_eq!(summary.count, 4);
-        assert!(summary.max_us < 5.0, "{summary:?}");
+        let counted = kept.finish();
+        assert_eq!((counted.len(), counted.max() / 1000), (4, 4));
     }
 
     #[test]
@@ -256,7 +252,7 @@ mod tests {
         windows.answered(9_000, 9_000);
         let found = windows.finish(5 + 4 * length - 1).expect("own account").expect("some windows");
         assert_eq!(found.windows, 3);
-        assert!((0.0..=1.0).contains(&found.share));
+        assert!(found.undisturbed <= found.windows && found.latency.len() <= 2);
         let none = Windows::new(None, 0, 1.0).expect("own account").finish(length - 1);
         assert!(none.expect("own account").is_none());
     }

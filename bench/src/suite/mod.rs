@@ -3,7 +3,7 @@
 //! yardsticks and a node with a data set → `lines` (closed loop: what each does at most) → `latency` (open loop: what
 //! each request waits, by load, by connections, beside writes; its histograms are kept as .hlog files) → `disturbed`
 //! (the same over time, over a restart and beside a catch-up) → `writes` (the way
-//! of a put, a restart) → `crossing` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
+//! of a put, a restart) → `crossing` and `cores` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
 //! program on another.
 //!
 //! A yardstick runs beside the node all the time and is measured right before each round of a line that refers to it: a
@@ -12,6 +12,7 @@
 //! **Invariants**: everything started here is stopped here, on SIGINT and SIGTERM as well, and dies with this program; a run that could not measure a line has no report, but a
 //! yardstick that is not installed is left out and named. **Not here**: how a report looks (`report`).
 
+mod cores;
 mod crossing;
 mod disturbed;
 mod facts;
@@ -88,6 +89,8 @@ struct Suite<'a> {
     measured: Duration,
     rounds: usize,
     idle: usize,
+    /// All CPUs that this process may use.
+    cpus: Vec<usize>,
     scratch: tempfile::TempDir,
 }
 
@@ -126,6 +129,7 @@ impl<'a> Suite<'a> {
             measured: Duration::from_millis(millis),
             rounds: if options.quick { 1 } else { options.rounds.max(1) },
             idle,
+            cpus: allowed,
             scratch: scratch.tried(|| "make a scratch directory".into())?,
         })
     }
@@ -185,6 +189,7 @@ impl<'a> Suite<'a> {
 
         self.two_shards(&mut report)?;
         self.shards_on_one_cpu(&mut report)?;
+        self.cores(&mut report)?;
         drop(yardsticks);
         self.engine(&mut report)?;
         report.took_s = start.elapsed().as_secs_f64();
