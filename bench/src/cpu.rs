@@ -44,6 +44,11 @@ pub(crate) fn raise_priority() -> bool {
     rustix::process::setpriority_process(None, -20).is_ok()
 }
 
+/// Whether the kernel deals out the CPUs among sessions first, so that a priority counts within one session alone.
+pub(crate) fn is_grouped_by_session() -> bool {
+    fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").is_ok_and(|text| text.trim() == "1")
+}
+
 /// Raises this process's limit on open descriptors to at least `wanted`.
 pub(crate) fn raise_open_files(wanted: u64) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);

@@ -95,7 +95,7 @@ pub(crate) struct LoadOptions {
     /// Put the data set first, and wait until it can be read.
     #[arg(long)]
     load: bool,
-    /// Server process, to report its CPU time as well.
+    /// Server process, to report its CPU time as well, and to know when other programs kept it off its CPU.
     #[arg(long)]
     pid: Option<u32>,
     /// Write the report to this file.
@@ -154,7 +154,7 @@ pub(crate) struct LoadPlan {
     pub(crate) pieces: Option<Duration>,
     /// Open connections that end again, and send requests that were not answered again (HTTP/1.1 only).
     pub(crate) reopen: bool,
-    /// CPUs of the load; with several, each has a generator. Without, those of the calling thread.
+    /// CPUs of the load, each with a generator; when empty, one generator on the CPUs of the calling thread.
     pub(crate) cpus: Vec<usize>,
 }
 
@@ -189,7 +189,7 @@ impl LoadPlan {
     /// The same, with the histogram.
     pub(crate) fn measure(&self) -> Result<Measured> {
         cpu::raise_open_files(self.connections as u64 + 64)?;
-        if self.cpus.len() > 1 { several::run(self) } else { self.measure_alone() }
+        if self.cpus.is_empty() { self.measure_alone() } else { several::run(self) }
     }
 
     /// With one generator, on the CPUs of the calling thread.

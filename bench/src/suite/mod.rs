@@ -150,6 +150,13 @@ impl<'a> Suite<'a> {
             timelines: Vec::new(),
             notes: Vec::new(),
         };
+        if cpu::is_grouped_by_session() {
+            report.notes.push(
+                "The kernel deals out CPUs among sessions first (sched_autogroup_enabled): the generator's priority keeps \
+                 off its own session's threads alone."
+                    .into(),
+            );
+        }
         // Before anything else sits on the servers' CPU.
         self.calibration(&mut report)?;
         let yardsticks = self.yardsticks(&mut report)?;
