@@ -2,11 +2,11 @@
 //!
 //! All of it from system calls and `/proc`, in the kernel's units turned into `Duration` and bytes.
 //!
-//! **Runs on**: the calling thread. **Not here**: changing other processes.
+//! **Runs on**: the calling thread, which alone is pinned and raised. **Not here**: changing other processes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -37,6 +37,18 @@ pub(crate) fn allowed() -> Result<Vec<usize>> {
     Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
 }
 
+/// Gives the calling thread, and what it starts from now on, the highest priority that an ordinary thread may have;
+/// whether that was allowed, which takes root.
+pub(crate) fn raise_priority() -> bool {
+    // Of a process number 0 the kernel makes the calling thread, not its process.
+    rustix::process::setpriority_process(None, -20).is_ok()
+}
+
+/// Whether the kernel deals out the CPUs among sessions first, so that a priority counts within one session alone.
+pub(crate) fn is_grouped_by_session() -> bool {
+    fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").is_ok_and(|text| text.trim() == "1")
+}
+
 /// Raises this process's limit on open descriptors to at least `wanted`.
 pub(crate) fn raise_open_files(wanted: u64) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
@@ -63,40 +75,78 @@ pub(crate) fn thread_time() -> Result<Duration> {
         .ok_or_else(|| BenchError::Usage(format!("{path} holds no time: {text:?}")))
 }
 
+/// What the scheduler has noted of one thread so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// CPU time that it had.
+    pub(crate) used: Duration,
+    /// Time that it was ready to run and had no CPU.
+    pub(crate) delayed: Duration,
+}
+
+/// One thread's account with the scheduler, kept open: a look at it is one system call.
+#[derive(Debug)]
+pub(crate) struct Account(File);
+
+impl Account {
+    /// The calling thread's.
+    pub(crate) fn own() -> Result<Self> {
+        // Not `/proc/thread-self`: that link is another thread's when another thread reads.
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        Self::open(&PathBuf::from(format!("/proc/self/task/{thread}")))
+    }
+
+    /// That of a thread by its directory below `/proc`.
+    pub(crate) fn open(task: &Path) -> Result<Self> {
+        let path = task.join("schedstat");
+        Ok(Self(File::open(&path).tried(|| format!("open {}", path.display()))?))
+    }
+
+    /// Nothing once the thread has ended. A wait is noted when it is over.
+    pub(crate) fn times(&self) -> Option<Times> {
+        let mut buffer = [0; 96];
+        let length = self.0.read_at(&mut buffer, 0).ok()?;
+        let mut words = std::str::from_utf8(&buffer[..length]).ok()?.split_whitespace();
+        let mut next = || words.next()?.parse().ok().map(Duration::from_nanos);
+        Some(Times { used: next()?, delayed: next()? })
+    }
+}
+
+/// The threads of a process: their directories below `/proc`, and their names.
+pub(crate) fn threads(pid: u32) -> Result<Vec<(PathBuf, String)>> {
+    let tasks = format!("/proc/{pid}/task");
+    let mut threads = Vec::new();
+    for task in fs::read_dir(&tasks).tried(|| format!("list {tasks}"))? {
+        let path = task.tried(|| format!("list {tasks}"))?.path();
+        // One without a name has ended meanwhile.
+        if let Ok(name) = fs::read_to_string(path.join("comm")) {
+            threads.push((path, name.trim_end().to_owned()));
+        }
+    }
+    Ok(threads)
+}
+
 /// How long some threads were ready to run and given no CPU, by the scheduler's own account.
 #[derive(Debug)]
 pub(crate) struct RunDelay {
-    threads: Vec<File>,
+    threads: Vec<Account>,
 }
 
 impl RunDelay {
     /// Watches the calling thread and, of the process `pid`, the threads whose names start with `prefix`.
     pub(crate) fn watch(pid: Option<u32>, prefix: &str) -> Result<Self> {
-        let open = |path: PathBuf| File::open(&path).tried(|| format!("open {}", path.display()));
-        // Not `/proc/thread-self`: that link is another thread's when another thread reads.
-        let own = format!("/proc/self/task/{}/schedstat", rustix::thread::gettid().as_raw_nonzero());
-        let mut threads = vec![open(own.into())?];
-        let Some(pid) = pid else { return Ok(Self { threads }) };
-        let tasks = format!("/proc/{pid}/task");
-        for task in fs::read_dir(&tasks).tried(|| format!("list {tasks}"))? {
-            let path = task.tried(|| format!("list {tasks}"))?.path();
-            if fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with(prefix)) {
-                threads.push(open(path.join("schedstat"))?);
+        let mut watched = vec![Account::own()?];
+        for (path, name) in pid.map_or(Ok(Vec::new()), threads)? {
+            if name.starts_with(prefix) {
+                watched.push(Account::open(&path)?);
             }
         }
-        Ok(Self { threads })
+        Ok(Self { threads: watched })
     }
 
-    /// The sum over all watched threads so far.
+    /// The sum over all watched threads so far. A thread that has ended waits no more.
     pub(crate) fn total(&self) -> Duration {
-        let mut buffer = [0; 96];
-        let delays = self.threads.iter().filter_map(|thread| {
-            // A thread that has ended waits no more.
-            let length = thread.read_at(&mut buffer, 0).ok()?;
-            let text = std::str::from_utf8(&buffer[..length]).ok()?;
-            text.split_whitespace().nth(1)?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(delays.sum())
+        self.threads.iter().filter_map(Account::times).map(|times| times.delayed).sum()
     }
 }
 

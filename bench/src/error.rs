@@ -27,6 +27,9 @@ pub(crate) enum BenchError {
     /// The engine refused what it was fed.
     #[error("engine: {0}")]
     Engine(String),
+    /// Somebody asked the run to end; all that it started was stopped.
+    #[error("interrupted")]
+    Interrupted,
     /// The measured thing missed what the run promises to check.
     #[error("failed: {0}")]
     Missed(String),

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Client, Target};
 use crate::dataset::DataSet;
 use crate::error::{BenchError, Result};
+use crate::interrupt;
 
 const CONNECTIONS: usize = 4;
 const BATCH_BYTES: usize = 256 * 1024;
@@ -52,6 +53,7 @@ fn put_batches(target: &Target, set: DataSet, batch: u32, next: &AtomicU32) -> R
     let mut positions = Positions::new();
     let mut body = Vec::new();
     loop {
+        interrupt::check()?;
         let start = next.fetch_add(batch, Ordering::Relaxed);
         if start >= set.records {
             return Ok(positions);
@@ -104,6 +106,7 @@ fn read_back(target: &Target, set: DataSet, positions: &Positions) -> Result<()>
     let (mut body, mut scratch) = (Vec::new(), Vec::new());
     for start in (0..set.records).step_by(READ_RECORDS as usize) {
         let numbers: Vec<u32> = (start..start.saturating_add(READ_RECORDS).min(set.records)).collect();
+        interrupt::check()?;
         body.clear();
         set.get(&numbers, &mut body);
         let answer = patiently(|| client.post("/records/get", &headers, &body), "read the data set back")?;

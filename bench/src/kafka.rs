@@ -4,7 +4,7 @@
 //! the topic filled → a fresh replica reads it from its start (rate, memory) → the same replica, away for a while,
 //! catches up while it serves reads, and serves them again when all is quiet.
 //!
-//! **Invariants**: everything started here is stopped here. **Not here**: judging; targets stand beside the figures.
+//! **Invariants**: everything started here is stopped here, also on SIGINT and SIGTERM, and nodes die with this program. **Not here**: judging; targets stand beside the figures.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,6 +19,7 @@ use crate::cpu;
 use crate::dataset::{DataSet, Shape};
 use crate::error::{BenchError, Result, Tried};
 use crate::fill;
+use crate::interrupt;
 use crate::load::LoadPlan;
 use crate::node::{Node, NodePlan};
 use crate::propagation::{self, Way};
@@ -81,6 +82,7 @@ struct CatchUp {
 
 /// `firescroll-bench kafka`.
 pub(crate) fn command(options: &KafkaOptions) -> Result<()> {
+    interrupt::watch()?;
     let bench = Bench::new(options)?;
     let report = bench.run()?;
     print(&report);
@@ -182,13 +184,13 @@ impl<'a> Bench<'a> {
         writer.stop()?;
         let replica = self.node("replica")?;
         assigned(&replica)?;
-        // Where the brokers and the node's own background share a CPU with this thread, it should not wait for them.
-        // Root may; without, the tail is the generator's as well.
-        if rustix::process::nice(-15).is_err() {
+        let plan = self.reads(replica.api(), set);
+        let beside = plan.run()?;
+        // Brokers and the node's own background share a CPU with the load, which should not wait for them.
+        if beside.normal_priority {
             say("  the load has no priority over brokers and background (that takes root)");
         }
-        let plan = self.reads(replica.api(), set);
-        let beside = plan.run()?.latency;
+        let beside = beside.latency;
         if behind(&replica)? == 0 {
             say("  doubtful: the replica had caught up before the reads were over; take more mutations");
         }
@@ -231,6 +233,7 @@ fn assigned(node: &Node) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let all = format!("partitions {PARTITIONS}");
     while !node.metrics()?.lines().any(|line| line == all) {
+        interrupt::check()?;
         if Instant::now() >= deadline {
             return Err(BenchError::Patience("the partitions were not assigned".into()));
         }

@@ -11,6 +11,7 @@
 
 mod answer;
 mod apply;
+mod calibrate;
 mod client;
 mod constant;
 mod cpu;
@@ -18,18 +19,22 @@ mod dataset;
 mod error;
 mod fill;
 mod idle;
+mod interrupt;
 mod kafka;
 mod load;
 mod metrics;
 mod node;
 mod picker;
+mod process;
 mod propagation;
 mod protocol;
 mod report;
 mod request;
 mod soak;
+mod starter;
 mod suite;
 mod summary;
+mod yardstick;
 
 use std::process::ExitCode;
 
@@ -50,6 +55,8 @@ struct Cli {
 enum Command {
     /// Load a running node over HTTP and print rate and latencies.
     Load(load::LoadOptions),
+    /// Measure answers that take a known time, and say how right the generator's latencies are.
+    Calibrate(calibrate::CalibrateOptions),
     /// Serve a constant answer on the node's own HTTP listener: the yardstick for every rate.
     Constant(constant::ConstantOptions),
     /// Apply mutations and read records in-process, without HTTP or log.
@@ -74,6 +81,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Load(options) => load::command(&options),
+        Command::Calibrate(options) => calibrate::command(&options),
         Command::Constant(options) => constant::command(&options),
         Command::Apply(options) => apply::command(&options),
         Command::Idle(options) => idle::command(&options),

@@ -1,148 +1,18 @@
-//! Server processes that a benchmark starts for itself: a node, the constant responder, nginx and Redis.
+//! A node that a benchmark starts for itself.
 //!
-//! start (pinned, on free loopback ports, output to a file) → answers → measured → stopped in good order, or killed
-//! when this value is dropped.
-//!
-//! **Invariants**: no process outlives its value. **Not here**: the node's own threads' placement.
+//! **Not here**: the process as such (`process`), and the node's own threads' placement.
 
-use std::fs::{self, File};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use crate::client::{Client, Target};
+use crate::error::{BenchError, Result};
+use crate::process::{Process, Up, free_port};
+use crate::{cpu, interrupt, starter};
 
-use crate::client::{Client, Target, connect};
-use crate::cpu;
-use crate::error::{BenchError, Result, Tried};
-
-const START: Duration = Duration::from_secs(60);
-const STOP: Duration = Duration::from_secs(60);
 const CATCH_UP: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// A running server process.
-#[derive(Debug)]
-pub(crate) struct Process {
-    child: Child,
-    name: &'static str,
-    output: PathBuf,
-    /// Where it answers clients.
-    pub(crate) api: Target,
-}
-
-impl Process {
-    /// Starts a command on the given CPUs and waits until it is up.
-    fn start(
-        name: &'static str,
-        mut command: Command,
-        cpus: &[usize],
-        port: u16,
-        up: Up,
-        output: PathBuf,
-    ) -> Result<Self> {
-        let file = File::create(&output).tried(|| format!("create {}", output.display()))?;
-        let errors = file.try_clone().tried(|| "share an output file".into())?;
-        command.stdin(Stdio::null()).stdout(file).stderr(errors);
-        // A child inherits the CPUs of the thread that starts it.
-        let child = thread::scope(|scope| {
-            let starter = scope.spawn(|| {
-                cpu::pin_to(cpus)?;
-                command.spawn().tried(|| format!("start {:?}", command.get_program()))
-            });
-            starter.join().expect("the starter does not panic")
-        })?;
-        let mut process = Self { child, name, output, api: Target::local(port) };
-        process.wait_until_up(up)?;
-        Ok(process)
-    }
-
-    fn wait_until_up(&mut self, up: Up) -> Result<()> {
-        let deadline = Instant::now() + START;
-        loop {
-            let is_up = match up {
-                Up::Answers(path) => {
-                    Client::new(self.api.clone()).get(path).is_ok_and(|answer| answer.status == 200)
-                }
-                Up::Accepts => connect(&self.api).is_ok(),
-            };
-            if is_up {
-                return Ok(());
-            }
-            let ended = self.child.try_wait().tried(|| format!("look after {}", self.name))?;
-            if let Some(status) = ended {
-                return Err(BenchError::Patience(format!(
-                    "{} ended at once, {status}:\n{}",
-                    self.name,
-                    self.said()
-                )));
-            }
-            if Instant::now() >= deadline {
-                return Err(BenchError::Patience(format!(
-                    "{} does not answer after {START:?}:\n{}",
-                    self.name,
-                    self.said()
-                )));
-            }
-            thread::sleep(LOOK_AGAIN);
-        }
-    }
-
-    /// The last lines that the process printed.
-    fn said(&self) -> String {
-        let text = fs::read_to_string(&self.output).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
-    }
-
-    /// Its process number.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Asks the process to stop and waits for its end.
-    pub(crate) fn stop(mut self) -> Result<()> {
-        self.signal(Signal::TERM);
-        let deadline = Instant::now() + STOP;
-        while self.child.try_wait().tried(|| format!("wait for {}", self.name))?.is_none() {
-            if Instant::now() >= deadline {
-                return Err(BenchError::Patience(format!(
-                    "{} does not stop after {STOP:?}:\n{}",
-                    self.name,
-                    self.said()
-                )));
-            }
-            thread::sleep(LOOK_AGAIN);
-        }
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It may have ended by itself; then there is nothing to signal.
-            let _ = kill_process(pid, signal);
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only when the process has been waited for already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// How a server shows that it is up.
-#[derive(Debug, Clone, Copy)]
-enum Up {
-    /// This path is answered with 200.
-    Answers(&'static str),
-    /// It takes connections.
-    Accepts,
-}
 
 /// How a node is started.
 #[derive(Debug, Clone)]
@@ -159,18 +29,29 @@ pub(crate) struct NodePlan<'a> {
     pub(crate) settings: &'a [(&'a str, String)],
 }
 
+/// Where a node listens, on the loopback address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) api: u16,
+    pub(crate) internal: u16,
+}
+
 /// A running node.
 #[derive(Debug)]
 pub(crate) struct Node {
     process: Process,
-    internal: Target,
+    ports: Ports,
 }
 
 impl Node {
-    /// Starts a node and waits until it answers.
+    /// Starts a node on free ports and waits until it answers.
     pub(crate) fn start(plan: &NodePlan<'_>) -> Result<Self> {
-        let (api, internal) = (free_port()?, free_port()?);
-        let mut command = Command::new(plan.binary);
+        Self::start_on(plan, Ports { api: free_port()?, internal: free_port()? })
+    }
+
+    /// Starts a node on the ports of one that has ended.
+    pub(crate) fn start_on(plan: &NodePlan<'_>, ports: Ports) -> Result<Self> {
+        let mut command = starter::command(plan.binary);
         command.arg("serve").env_clear();
         // Only what a process needs to run at all; settings of this shell must not leak into the measured node.
         for name in ["PATH", "HOME", "RUST_BACKTRACE", "RUST_LOG"] {
@@ -182,8 +63,8 @@ impl Node {
         command
             .env("DB_PATH", plan.data)
             .env("API_ADDR", "127.0.0.1")
-            .env("API_PORT", api.to_string())
-            .env("INTERNAL_PORT", internal.to_string())
+            .env("API_PORT", ports.api.to_string())
+            .env("INTERNAL_PORT", ports.internal.to_string())
             .env("SHARDS", plan.shards.to_string());
         // More shards than CPUs share those of the process, which the node warns of.
         if let Some(serving) = plan.cpus.get(..plan.shards) {
@@ -193,8 +74,8 @@ impl Node {
             command.env(name, value);
         }
         let output = plan.data.with_extension("out");
-        let process = Process::start("the node", command, plan.cpus, api, Up::Answers("/up"), output)?;
-        Ok(Self { process, internal: Target::local(internal) })
+        let process = Process::start("the node", command, plan.cpus, ports.api, Up::Answers("/up"), output)?;
+        Ok(Self { process, ports })
     }
 
     /// Where it answers clients.
@@ -207,6 +88,11 @@ impl Node {
         &self.process
     }
 
+    /// Where it listens.
+    pub(crate) fn ports(&self) -> Ports {
+        self.ports
+    }
+
     /// Its process number.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
@@ -214,7 +100,8 @@ impl Node {
 
     /// The text of its metrics.
     pub(crate) fn metrics(&self) -> Result<String> {
-        let answer = Client::new(self.internal.clone()).get("/metrics")?.expect(200, "read /metrics")?;
+        let answer =
+            Client::new(Target::local(self.ports.internal)).get("/metrics")?.expect(200, "read /metrics")?;
         String::from_utf8(answer.body).map_err(|_| BenchError::Answer("/metrics is not text".into()))
     }
 
@@ -223,6 +110,7 @@ impl Node {
         let mut client = Client::new(self.api().clone());
         let deadline = Instant::now() + CATCH_UP;
         while client.get("/ready")?.status != 200 {
+            interrupt::check()?;
             if Instant::now() >= deadline {
                 return Err(BenchError::Patience(format!("{} is not ready after {CATCH_UP:?}", self.api())));
             }
@@ -238,6 +126,7 @@ impl Node {
         for _ in 0..120 {
             let before = cpu::process_time(self.pid())?;
             thread::sleep(LOOK);
+            interrupt::check()?;
             if cpu::process_time(self.pid())?.saturating_sub(before) < LOOK / 20 {
                 return Ok(());
             }
@@ -246,82 +135,21 @@ impl Node {
         Ok(())
     }
 
+    /// Kills it, as a power cut would.
+    pub(crate) fn kill(self) {
+        self.process.kill();
+    }
+
     /// Stops it in good order.
     pub(crate) fn stop(self) -> Result<()> {
         self.process.stop()
     }
 }
 
-/// Starts this program's constant responder as a process of its own.
-pub(crate) fn start_constant(scratch: &Path, cpu: usize, bytes: usize, read_body: bool) -> Result<Process> {
-    let port = free_port()?;
-    let program = std::env::current_exe().tried(|| "find this program".into())?;
-    let mut command = Command::new(program);
-    command.args([
-        "constant",
-        "--port",
-        &port.to_string(),
-        "--cpu",
-        &cpu.to_string(),
-        "--bytes",
-        &bytes.to_string(),
-    ]);
-    if read_body {
-        command.arg("--read-body");
-    }
-    let output = scratch.join("constant.out");
-    Process::start("the constant responder", command, &[cpu], port, Up::Answers("/"), output)
-}
-
-/// Starts nginx with one worker that answers everything with the same `bytes`; none if it is not installed.
-pub(crate) fn start_nginx(scratch: &Path, cpu: usize, bytes: usize) -> Result<Option<Process>> {
-    let Some(program) = find("nginx") else { return Ok(None) };
-    let port = free_port()?;
-    let home = scratch.join("nginx");
-    fs::create_dir_all(&home).tried(|| format!("create {}", home.display()))?;
-    // No logs, no limits on kept-alive connections: as little as it can do.
-    let text = "x".repeat(bytes.saturating_sub(2));
-    let configuration = format!(
-        "daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log stderr;\n\
-         events {{ worker_connections 20000; }}\n\
-         http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; default_type application/json;\n\
-         client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;\n\
-         scgi_temp_path scgi;\n\
-         server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 '\"{text}\"'; }} }} }}\n"
-    );
-    let path = home.join("nginx.conf");
-    fs::write(&path, configuration).tried(|| format!("write {}", path.display()))?;
-    let mut command = Command::new(program);
-    command.arg("-p").arg(&home).arg("-c").arg(&path).args(["-e", "stderr"]);
-    let output = scratch.join("nginx.out");
-    Process::start("nginx", command, &[cpu], port, Up::Answers("/"), output).map(Some)
-}
-
-/// Starts Redis without persistence; none if it is not installed.
-pub(crate) fn start_redis(scratch: &Path, cpu: usize) -> Result<Option<Process>> {
-    let Some(program) = find("redis-server") else { return Ok(None) };
-    let port = free_port()?;
-    let mut command = Command::new(program);
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.current_dir(scratch);
-    Process::start("Redis", command, &[cpu], port, Up::Accepts, scratch.join("redis.out")).map(Some)
-}
-
-/// A program on the path, or where Debian puts servers.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    places.map(|place| place.join(name)).find(|program| program.is_file())
-}
-
-/// A loopback port that nobody listens on now.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").tried(|| "bind a free port".into())?;
-    Ok(listener.local_addr().tried(|| "read the bound address".into())?.port())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

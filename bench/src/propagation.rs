@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, Target};
 use crate::error::{BenchError, Result};
+use crate::interrupt;
 use crate::summary::{Summary, latencies};
 
 /// A put that is not seen for so long is lost.
@@ -33,6 +34,7 @@ pub(crate) fn measure(write: &Target, read: &Target, puts: u32) -> Result<Way> {
     let (mut acknowledged, mut visible) = (latencies(), latencies());
     let get = br#"{"Records":[{"pk":"way","sk":"s"}]}"#;
     for n in 0..puts + FIRST {
+        interrupt::check()?;
         let put = format!(r#"{{"Records":[{{"pk":"way","sk":"s","data":{{"n":{n}}}}}]}}"#);
         let wanted = format!("\"n\":{n}}}");
         let before = Instant::now();

@@ -26,6 +26,8 @@ pub(super) struct Connection {
     /// The next HTTP/2 stream.
     pub(super) number: u32,
     written: usize,
+    /// Whether the other end has closed it, or the network has.
+    pub(super) ended: bool,
     /// Whether a request awaits its answer.
     pub(super) busy: bool,
     /// Whether the answer is compared with the data set.
@@ -53,6 +55,7 @@ impl Connection {
             numbers: vec![0; keys],
             number: 1,
             written: 0,
+            ended: false,
             busy: false,
             sampled: false,
             due: 0,
@@ -75,6 +78,20 @@ impl Connection {
         self.write()
     }
 
+    /// Puts a fresh stream in the place of the one that has ended.
+    pub(super) fn reopened(&mut self, stream: TcpStream, protocol: Protocol) {
+        self.stream = stream;
+        self.reader = Reader::new(protocol);
+        self.number = 1;
+        self.ended = false;
+    }
+
+    /// Sends the same request again; it stays due when it was.
+    pub(super) fn send_again(&mut self, now: u64) -> Result<()> {
+        self.busy = false;
+        self.send(self.due, now, self.sampled)
+    }
+
     /// Writes what is left of the request, as far as the socket takes it.
     pub(super) fn write(&mut self) -> Result<()> {
         let whole = self.control.len() + self.request.len();
@@ -87,7 +104,10 @@ impl Connection {
                 Ok(length) => self.written += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).tried(|| "send a request".into()),
+                Err(error) => {
+                    self.ended = is_end(error.kind());
+                    return Err(error).tried(|| "send a request".into());
+                }
             }
         }
         Ok(())
@@ -97,7 +117,10 @@ impl Connection {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<(u16, usize)>> {
         loop {
             match self.stream.read(buffer) {
-                Ok(0) => return Err(BenchError::Answer("the server closed a connection under load".into())),
+                Ok(0) => {
+                    self.ended = true;
+                    return Err(BenchError::Answer("the server closed a connection under load".into()));
+                }
                 Ok(length) => {
                     if !self.busy {
                         return Err(BenchError::Answer(format!("{length} bytes without a request")));
@@ -113,8 +136,16 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).tried(|| "read an answer".into()),
+                Err(error) => {
+                    self.ended = is_end(error.kind());
+                    return Err(error).tried(|| "read an answer".into());
+                }
             }
         }
     }
+}
+
+fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
 }

@@ -6,26 +6,24 @@
 //! share of an `epoll_wait`; nothing is allocated once every connection has had its first answer.
 //!
 //! **Invariants**: a request that is due is sent as soon as a connection is free, and charged from when it was due.
-//! **Runs on**: the calling thread, which spins in the open loop when the next request is due within 2 ms, because
-//! epoll sleeps in milliseconds.
+//! **Runs on**: the generator's thread, which spins in the open loop when the next request is due within 2 ms, because
+//! epoll sleeps in milliseconds. **Not here**: what a run comes to (`measure`).
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::LoadPlan;
+use super::again::{Again, Resent};
 use super::connection::Connection;
-use super::report::{LoadReport, Usage};
+use super::lane::Lane;
+use super::pieces::Pieces;
+use super::window::Windows;
 use crate::client;
-use crate::cpu;
-use crate::dataset::{LISTED, Shape};
 use crate::error::{BenchError, Result, Tried};
-use crate::picker::Picker;
-use crate::report::Interval;
-use crate::request::{Template, Workload};
-use crate::summary::{Summary, latencies};
+use crate::interrupt;
+use crate::request::Workload;
 
 /// One answer in so many is compared byte by byte.
 const SAMPLE: u64 = 1009;
@@ -36,142 +34,30 @@ const SPIN: Duration = Duration::from_millis(2);
 /// Connections of the writes beside reads: more than wait for the log at any time.
 const WRITE_CONNECTIONS: usize = 128;
 
-/// A report and the histogram that it was made from.
-pub(crate) struct Measured {
-    pub(crate) report: LoadReport,
-    pub(crate) latency: Histogram<u64>,
-    pub(crate) started: SystemTime,
-    /// The same piece by piece, if the plan asks for pieces.
-    pub(crate) intervals: Vec<Interval>,
-}
-
-/// Opens the connections, warms up, measures.
-pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
-    let mut generator = Generator::new(plan)?;
-    let warm = nanoseconds(plan.warmup);
-    generator.until(warm)?;
-    generator.restart(warm);
-    let started = SystemTime::now();
-    let before = Usage::now(plan.pid)?;
-    let end = warm + nanoseconds(plan.measured);
-    generator.until(end)?;
-    let took = Duration::from_nanos(generator.now() - warm);
-    let used = Usage::now(plan.pid)?.since(&before);
-    if generator.lanes[READS].requests == 0 {
-        return Err(BenchError::Patience(format!("no answer in {:?}", plan.measured)));
-    }
-    let report = generator.report(took, &used);
-    let Generator { mut lanes, pieces, .. } = generator;
-    let latency = lanes.swap_remove(READS).latency;
-    Ok(Measured { report, latency, started, intervals: pieces.map(|pieces| pieces.done).unwrap_or_default() })
-}
-
 /// The load that is reported, and the one beside it.
-const READS: usize = 0;
-const WRITES: usize = 1;
+pub(super) const READS: usize = 0;
+pub(super) const WRITES: usize = 1;
 
-/// One of the loads of a plan.
-struct Lane {
-    template: Template,
-    picker: Picker,
-    /// Its connections without a request.
-    idle: Vec<usize>,
-    /// Time between two requests in the open loop, in ns; 0 in the closed loop.
-    interval: f64,
-    /// Requests sent since the pace was last restarted, and when that was.
-    paced: u64,
-    pace_from: u64,
-    /// Length of every answer's body, learnt from the first one that was compared.
-    length: Option<usize>,
-    requests: u64,
-    /// From due to answered, and from sent to answered.
-    latency: Histogram<u64>,
-    service: Histogram<u64>,
-    /// From due to sent when a connection was free: the generator's own delay.
-    delay: Histogram<u64>,
-}
-
-impl Lane {
-    fn new(plan: &LoadPlan, workload: Workload, rate: Option<f64>) -> Result<Self> {
-        Ok(Self {
-            template: Template::new(workload, plan.set, &plan.target.host, plan.protocol)?,
-            picker: Picker::new(
-                plan.seed.wrapping_add(u64::from(workload == Workload::Put)),
-                plan.range,
-                plan.distribution,
-            ),
-            idle: Vec::new(),
-            interval: rate.map_or(0.0, |rate| 1e9 / rate),
-            paced: 0,
-            pace_from: 0,
-            length: None,
-            requests: 0,
-            latency: latencies(),
-            service: latencies(),
-            delay: latencies(),
-        })
-    }
-
-    fn restart(&mut self, from: u64) {
-        self.latency.reset();
-        self.service.reset();
-        self.delay.reset();
-        self.requests = 0;
-        self.paced = 0;
-        self.pace_from = from;
-    }
-
-    fn next_due(&self) -> u64 {
-        self.pace_from + (self.paced as f64 * self.interval) as u64
-    }
-}
-
-/// The latencies of one piece of the run after another.
-struct Pieces {
-    length: u64,
-    from: u64,
-    current: Histogram<u64>,
-    start: u64,
-    done: Vec<Interval>,
-}
-
-impl Pieces {
-    fn record(&mut self, now: u64, latency: u64) {
-        while now >= self.from + self.length {
-            self.close();
-        }
-        self.current.saturating_record(latency);
-    }
-
-    fn close(&mut self) {
-        let summary = Summary::of(&self.current);
-        self.done.push(Interval {
-            from_s: (self.from - self.start) as f64 / 1e9,
-            rate: summary.count as f64 / (self.length as f64 / 1e9),
-            p50_us: summary.p50_us,
-            p99_us: summary.p99_us,
-            max_us: summary.max_us,
-        });
-        self.current.reset();
-        self.from += self.length;
-    }
-}
-
-struct Generator<'a> {
-    plan: &'a LoadPlan,
+pub(super) struct Generator<'a> {
+    pub(super) plan: &'a LoadPlan,
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
-    lanes: Vec<Lane>,
+    pub(super) lanes: Vec<Lane>,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     start: Instant,
     last_answer: u64,
-    pieces: Option<Pieces>,
+    /// Longest time between two answers.
+    pub(super) longest_gap: u64,
+    pub(super) again: Again,
+    pub(super) pieces: Option<Pieces>,
+    /// Of the open loop, while it is measured.
+    pub(super) windows: Option<Windows>,
 }
 
 impl<'a> Generator<'a> {
-    fn new(plan: &'a LoadPlan) -> Result<Self> {
+    pub(super) fn new(plan: &'a LoadPlan) -> Result<Self> {
         let mut lanes = vec![Lane::new(plan, plan.workload, plan.rate)?];
         let mut counts = vec![(plan.workload, plan.connections)];
         if let Some(rate) = plan.writes {
@@ -183,13 +69,8 @@ impl<'a> Generator<'a> {
         for (number, (workload, count)) in counts.into_iter().enumerate() {
             let lane = &mut lanes[number];
             for _ in 0..count {
-                let stream = client::connect(&plan.target)?;
-                stream.set_nonblocking(true).tried(|| "make a socket non-blocking".into())?;
-                let mut stream = TcpStream::from_std(stream);
                 let index = connections.len();
-                poll.registry()
-                    .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)
-                    .tried(|| "register a socket".into())?;
+                let stream = open(plan, &poll, index)?;
                 let request = lane.template.bytes();
                 connections.push(Connection::new(stream, number, plan.protocol, request, workload.keys()));
                 lane.idle.push(index);
@@ -205,39 +86,45 @@ impl<'a> Generator<'a> {
             scratch: Vec::new(),
             start: Instant::now(),
             last_answer: 0,
+            longest_gap: 0,
+            again: Again::default(),
             pieces: None,
+            windows: None,
         })
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         nanoseconds(self.start.elapsed())
     }
 
     /// Forgets what was measured and starts the paces anew.
-    fn restart(&mut self, from: u64) {
+    pub(super) fn restart(&mut self, from: u64) -> Result<()> {
         for lane in &mut self.lanes {
             lane.restart(from);
         }
-        self.pieces = self.plan.pieces.map(|length| Pieces {
-            length: nanoseconds(length).max(1),
-            from,
-            current: latencies(),
-            start: from,
-            done: Vec::new(),
-        });
+        self.longest_gap = 0;
+        self.again.resent = Resent::default();
+        self.pieces = self.plan.pieces.map(|length| Pieces::new(nanoseconds(length), from));
+        self.windows = self.plan.rate.map(|rate| Windows::new(self.plan.pid, from, rate)).transpose()?;
+        Ok(())
     }
 
     /// Keeps the load up until `end`.
-    fn until(&mut self, end: u64) -> Result<()> {
+    pub(super) fn until(&mut self, end: u64) -> Result<()> {
         loop {
             let now = self.now();
             if now >= end {
                 return Ok(());
             }
+            interrupt::check()?;
             if now.saturating_sub(self.last_answer) > nanoseconds(SILENCE) {
                 return Err(BenchError::Patience(format!("no answer for {SILENCE:?}")));
             }
             let mut timeout = Duration::from_nanos(end - now).min(Duration::from_millis(100));
+            if let Some(windows) = &mut self.windows {
+                timeout = timeout.min(windows.at(now)?);
+            }
+            timeout = timeout.min(self.send_again(now)?);
             for lane in 0..self.lanes.len() {
                 timeout = timeout.min(self.send_due(lane, now)?);
             }
@@ -251,10 +138,11 @@ impl<'a> Generator<'a> {
             let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
             for event in &events {
                 let index = event.token().0;
-                if event.is_writable() {
-                    self.connections[index].write()?;
+                if event.is_writable() && !self.connections[index].ended {
+                    let written = self.connections[index].write();
+                    self.unless_ended(index, written)?;
                 }
-                if event.is_readable() {
+                if event.is_readable() && !self.connections[index].ended {
                     self.answered(index)?;
                     // A handful of answers takes longer than the time between two requests: what falls due
                     // meanwhile goes out between them, not behind the last.
@@ -294,6 +182,9 @@ impl<'a> Generator<'a> {
             let now = self.now();
             // With a connection free, the time since it was due is this loop's own delay.
             self.lanes[lane].delay.saturating_record(now - due);
+            if let (READS, Some(windows)) = (lane, &mut self.windows) {
+                windows.sent(now - due);
+            }
             self.send(index, due, now)?;
             self.lanes[lane].paced += 1;
             due = self.lanes[lane].next_due();
@@ -308,102 +199,99 @@ impl<'a> Generator<'a> {
         lane.template.patch(&mut connection.request, &connection.numbers, &mut self.scratch);
         lane.template.number(&mut connection.request, connection.number);
         let sampled = lane.length.is_none() || lane.requests.is_multiple_of(SAMPLE);
-        connection.send(due, now, sampled)
+        let sent = connection.send(due, now, sampled);
+        self.unless_ended(index, sent)?;
+        Ok(())
+    }
+
+    /// What came out, unless the connection has ended and shall be opened again.
+    fn unless_ended<T>(&mut self, index: usize, outcome: Result<T>) -> Result<Option<T>> {
+        let connection = &self.connections[index];
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(_) if self.plan.reopen && connection.ended => {
+                let (lane, busy) = (connection.lane, connection.busy);
+                self.again.ended(index, busy, self.now());
+                self.lanes[lane].idle.retain(|&idle| idle != index);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens what has ended, and sends again what was not answered; how long to wait for events then.
+    fn send_again(&mut self, now: u64) -> Result<Duration> {
+        let due = self.again.due(now);
+        for (place, &index) in due.iter().enumerate() {
+            if self.connections[index].ended {
+                let Ok(stream) = open(self.plan, &self.poll, index) else {
+                    // What one connection is refused now, the others are as well.
+                    self.again.later(&due[place..], now);
+                    break;
+                };
+                self.connections[index].reopened(stream, self.plan.protocol);
+            }
+            let connection = &mut self.connections[index];
+            if connection.busy {
+                self.again.resent.again += 1;
+                let sent = connection.send_again(now);
+                self.unless_ended(index, sent)?;
+            } else {
+                self.lanes[connection.lane].idle.push(index);
+            }
+        }
+        // As long before the next try as before a request that is due.
+        let next = self.again.next(now).map_or(Duration::MAX, Duration::from_nanos);
+        Ok(next.saturating_sub(SPIN))
     }
 
     fn answered(&mut self, index: usize) -> Result<()> {
-        let Some((status, length)) = self.connections[index].read(&mut self.buffer)? else {
+        let read = self.connections[index].read(&mut self.buffer);
+        let Some((status, length)) = self.unless_ended(index, read)?.flatten() else {
             return Ok(());
         };
         let now = self.now();
+        if self.plan.reopen && matches!(status, 429 | 503) {
+            self.connections[index].busy = true;
+            self.again.refused(index, now);
+            return Ok(());
+        }
         let connection = &self.connections[index];
         let lane = &mut self.lanes[connection.lane];
-        lane.latency.saturating_record(now - connection.due);
-        lane.service.saturating_record(now - connection.sent);
+        let (latency, service) = (now - connection.due, now - connection.sent);
+        lane.latency.saturating_record(latency);
+        lane.service.saturating_record(service);
         lane.requests += 1;
+        self.longest_gap = self.longest_gap.max(now - self.last_answer);
         self.last_answer = now;
-        if let (READS, Some(pieces)) = (connection.lane, &mut self.pieces) {
-            pieces.record(now, now - connection.due);
+        if connection.lane == READS {
+            if let Some(pieces) = &mut self.pieces {
+                pieces.record(now, latency);
+            }
+            if let Some(windows) = &mut self.windows {
+                windows.answered(latency, service);
+            }
         }
-        self.check(index, status, length)?;
-        let lane = &mut self.lanes[self.connections[index].lane];
+        lane.check(&self.plan.set, connection, status, length, &mut self.scratch)?;
         if lane.interval == 0.0 {
             return self.send(index, now, now);
         }
         lane.idle.push(index);
         Ok(())
     }
-
-    fn check(&mut self, index: usize, status: u16, length: usize) -> Result<()> {
-        let connection = &self.connections[index];
-        let lane = &mut self.lanes[connection.lane];
-        if status != 200 || lane.length.is_some_and(|expected| expected != length) {
-            let expected = lane.length.map_or(String::new(), |expected| format!(" instead of {expected}"));
-            let body = String::from_utf8_lossy(connection.reader.body()).into_owned();
-            return Err(BenchError::Answer(format!("status {status}, {length} bytes{expected} {body}")));
-        }
-        if !connection.sampled {
-            return Ok(());
-        }
-        let body = connection.reader.body();
-        match if connection.lane == READS { self.plan.workload } else { Workload::Put } {
-            Workload::Get(_) => self.plan.set.check(&connection.numbers, body, &mut self.scratch)?,
-            Workload::List => {
-                assert!(self.plan.set.shape == Shape::Listed, "a list is planned over listed records");
-                let first = connection.numbers[0] / LISTED * LISTED;
-                let numbers: Vec<u32> = (first..first + LISTED).collect();
-                self.plan.set.check(&numbers, body, &mut self.scratch)?;
-            }
-            Workload::Miss => {
-                if body != br#"{"Records":[]}"# {
-                    return Err(BenchError::Answer("a record that nobody put is there".into()));
-                }
-            }
-            Workload::Put | Workload::Constant => {}
-        }
-        lane.length = Some(length);
-        Ok(())
-    }
-
-    fn report(&self, took: Duration, used: &Usage) -> LoadReport {
-        let seconds = took.as_secs_f64();
-        let lane = &self.lanes[READS];
-        let unsent = if lane.interval == 0.0 {
-            0
-        } else {
-            let due = nanoseconds(took) as f64 / lane.interval;
-            (due as u64).saturating_sub(lane.paced)
-        };
-        LoadReport {
-            target: self.plan.target.to_string(),
-            workload: format!("{:?}", self.plan.workload),
-            connections: self.plan.connections,
-            records: self.plan.set.records,
-            asked_records: self.plan.range,
-            value_bytes: self.plan.set.value_bytes,
-            answer_bytes: lane.length.unwrap_or(0),
-            seconds,
-            requests: lane.requests,
-            rate: lane.requests as f64 / seconds,
-            records_rate: (lane.requests * self.plan.workload.records() as u64) as f64 / seconds,
-            offered_rate: self.plan.rate,
-            unsent,
-            latency: Summary::of(&lane.latency),
-            service: self.plan.rate.map(|_| Summary::of(&lane.service)),
-            delay: self.plan.rate.map(|_| Summary::of(&lane.delay)),
-            writes: self.lanes.get(WRITES).map(|lane| Summary::of(&lane.latency)),
-            generator_cpu: used.own.as_secs_f64() / seconds,
-            server_cpu: used.server.map(|time| time.as_secs_f64() / seconds),
-        }
-    }
 }
 
-impl Usage {
-    fn now(pid: Option<u32>) -> Result<Self> {
-        Ok(Self { own: cpu::thread_time()?, server: pid.map(cpu::process_time).transpose()? })
-    }
+/// Opens a connection and has its events told under its number.
+fn open(plan: &LoadPlan, poll: &Poll, index: usize) -> Result<TcpStream> {
+    let stream = client::connect(&plan.target)?;
+    stream.set_nonblocking(true).tried(|| "make a socket non-blocking".into())?;
+    let mut stream = TcpStream::from_std(stream);
+    poll.registry()
+        .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)
+        .tried(|| "register a socket".into())?;
+    Ok(stream)
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,20 +1,30 @@
-//! The load generator: many keep-alive connections on one pinned thread, closed or open loop.
+//! The load generator: many keep-alive connections on one pinned thread of the highest priority (or on several), closed or
+//! open loop.
 //!
 //! options → [`LoadPlan`] → `generator` (one epoll loop) → [`LoadReport`]. **Closed loop** (no `--rate`): each
 //! connection sends its next request when it has its answer; measures capacity. **Open loop** (`--rate`): requests are
 //! due at a fixed pace whatever the server does, and latency counts from when a request was *due*, so that a stall
-//! is charged with everybody who would have come meanwhile; the figure from the actual sending stands beside it.
+//! is charged with everybody who would have come meanwhile; the figure from the actual sending stands beside it, and so
+//! do the figures of those windows in which the machine kept neither generator nor server off their CPUs (`window`).
 //!
 //! **Invariants**: every answer has status 200 and the length that the first one had; one in `SAMPLE` is compared
 //! byte by byte with the data set. A run with one wrong answer has no result.
 //!
 //! **Not here**: the server, and loading the data (`fill`).
 
+mod again;
 mod connection;
 mod generator;
+mod lane;
+mod measure;
+mod pieces;
 mod report;
+mod several;
+mod watch;
+mod window;
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -22,15 +32,17 @@ use clap::{Args, ValueEnum};
 use crate::client::Target;
 use crate::cpu;
 use crate::dataset::{DataSet, LISTED, Shape};
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, Tried};
 use crate::fill;
 use crate::picker::Distribution;
 use crate::protocol::{Protocol, redis};
 use crate::request::Workload;
 use crate::summary;
 
-pub(crate) use generator::Measured;
+pub(crate) use measure::Measured;
 pub(crate) use report::LoadReport;
+#[cfg(test)]
+pub(crate) use report::Undisturbed;
 
 /// What `load` is told.
 #[derive(Debug, Clone, Args)]
@@ -62,9 +74,9 @@ pub(crate) struct LoadOptions {
     /// Open loop with so many requests a second; closed loop without.
     #[arg(long)]
     rate: Option<f64>,
-    /// CPU of the generator's thread; not pinned without.
-    #[arg(long)]
-    cpu: Option<usize>,
+    /// CPUs of the load, with a generator on each, which share connections and rate; one, not pinned, without.
+    #[arg(long, value_delimiter = ',', value_name = "CPU,…")]
+    cpu: Vec<usize>,
     /// Records in the data set.
     #[arg(long, default_value_t = 100_000)]
     records: u32,
@@ -83,7 +95,7 @@ pub(crate) struct LoadOptions {
     /// Put the data set first, and wait until it can be read.
     #[arg(long)]
     load: bool,
-    /// Server process, to report its CPU time as well.
+    /// Server process, to report its CPU time as well, and to know when other programs kept it off its CPU.
     #[arg(long)]
     pid: Option<u32>,
     /// Write the report to this file.
@@ -140,6 +152,10 @@ pub(crate) struct LoadPlan {
     pub(crate) writes: Option<f64>,
     /// Also report the latencies of pieces of this length.
     pub(crate) pieces: Option<Duration>,
+    /// Open connections that end again, and send requests that were not answered again (HTTP/1.1 only).
+    pub(crate) reopen: bool,
+    /// CPUs of the load, each with a generator; when empty, one generator on the CPUs of the calling thread.
+    pub(crate) cpus: Vec<usize>,
 }
 
 impl LoadPlan {
@@ -160,10 +176,12 @@ impl LoadPlan {
             protocol: Protocol::Http1,
             writes: None,
             pieces: None,
+            reopen: false,
+            cpus: Vec::new(),
         }
     }
 
-    /// Runs the measurement on the calling thread.
+    /// Runs the measurement on threads of its own.
     pub(crate) fn run(&self) -> Result<LoadReport> {
         Ok(self.measure()?.report)
     }
@@ -171,7 +189,21 @@ impl LoadPlan {
     /// The same, with the histogram.
     pub(crate) fn measure(&self) -> Result<Measured> {
         cpu::raise_open_files(self.connections as u64 + 64)?;
-        generator::run(self)
+        if self.cpus.is_empty() { self.measure_alone() } else { several::run(self) }
+    }
+
+    /// With one generator, on the CPUs of the calling thread.
+    fn measure_alone(&self) -> Result<Measured> {
+        // What the calling thread starts later shall not have this priority: servers keep the normal one.
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("generator".into());
+            let generator = thread.spawn_scoped(scope, || {
+                let raised = cpu::raise_priority();
+                measure::run(self, raised)
+            });
+            let generator = generator.tried(|| "start the generator's thread".into())?;
+            generator.join().expect("the generator does not panic")
+        })
     }
 }
 
@@ -226,6 +258,8 @@ impl LoadOptions {
             protocol: self.protocol,
             writes: self.writes,
             pieces: None,
+            reopen: false,
+            cpus: self.cpu.clone(),
         })
     }
 }
@@ -233,8 +267,8 @@ impl LoadOptions {
 /// `firescroll-bench load`.
 pub(crate) fn command(options: &LoadOptions) -> Result<()> {
     let plan = options.plan()?;
-    if let Some(cpu) = options.cpu {
-        cpu::pin(cpu)?;
+    if !options.cpu.is_empty() {
+        cpu::pin_to(&options.cpu)?;
     }
     if options.load && options.protocol == Protocol::Redis {
         redis::fill(&plan.target, plan.set)?;

@@ -13,7 +13,7 @@ use crate::load::LoadReport;
 const DISTURBED: f64 = 2.0;
 
 /// The middle of the finite values; of an even number, halfway between the two in the middle.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
     let upper = *sorted.get(sorted.len() / 2)?;
@@ -55,6 +55,7 @@ impl Fact {
         let number = match self.value.abs() {
             // Of shares the last digits matter: 99.9 % and 99.99 % are ten times apart.
             _ if self.unit == "%" => format!("{:.2}", self.value),
+            _ if self.unit == "requests" => grouped(self.value),
             large if large >= 999.5 => grouped(self.value),
             middle if middle >= 99.95 => format!("{:.0}", self.value),
             small if small >= 9.995 => format!("{:.1}", self.value),
@@ -120,7 +121,8 @@ pub(super) struct Effect<'a> {
 
 impl<'a> Effect<'a> {
     fn of(mark: &'a Mark, before_us: f64, after: &[Interval], end_s: f64) -> Self {
-        let disturbed = |interval: &&Interval| interval.p99_us > before_us * DISTURBED;
+        let disturbed =
+            |interval: &&Interval| interval.rate == 0.0 || interval.p99_us > before_us * DISTURBED;
         let last = after.iter().rposition(|interval| disturbed(&interval));
         let ends = |i: usize| after.get(i + 1).map_or(end_s, |next| next.from_s);
         let lasted_s = match last {
@@ -138,6 +140,7 @@ impl<'a> Effect<'a> {
         let what = match self.lasted_s {
             Some(0.0) => format!("p99 stayed within {DISTURBED:.0} × of {before} µs (highest {worst} µs)"),
             Some(lasted) => format!("p99 {before} → {worst} µs, back after {lasted:.1} s"),
+            None if self.worst_us == 0.0 => "no answer until the next mark or the end".into(),
             None => format!("p99 {before} → {worst} µs, not back before the next mark or the end"),
         };
         format!("“{}” at {:.1} s: {what}.", self.mark.label, self.mark.at_s)
@@ -260,6 +263,12 @@ mod tests {
                 "“second” at 7.5 s: p99 100 → 500 µs, not back before the next mark or the end."
             ]
         );
+        let mut silent = timeline;
+        silent.intervals[7].rate = 0.0;
+        silent.intervals[7].p99_us = 0.0;
+        silent.marks = vec![mark(7.5, "stop"), mark(8.0, "start")];
+        let line = silent.effects()[0].line();
+        assert_eq!(line, "“stop” at 7.5 s: no answer until the next mark or the end.");
         let empty = Timeline { name: "e".into(), intervals: vec![], marks: vec![mark(1.0, "x")] };
         assert_eq!(empty.effects().len(), 1);
     }
@@ -280,6 +289,7 @@ mod tests {
             [shown(0.913, "×"), shown(17.52, "KiB"), shown(99.98, "%")],
             ["0.91 ×", "17.5 KiB", "99.98 %"]
         );
+        assert_eq!([shown(4.0, "requests"), shown(1_234.0, "requests")], ["4 requests", "1,234 requests"]);
         assert_eq!(
             [shown(1_673.2, "µs"), shown(512_000.0, "/s"), shown(3.0, "")],
             ["1,673 µs", "512,000/s", "3.00"]

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::model::{Fact, Interval, Line, Machine, Mark, Point, Quantile, Report, Round, Sweep, Timeline};
-use crate::load::LoadReport;
+use crate::load::{LoadReport, Undisturbed};
 use crate::summary::Summary;
 
 /// A closed loop's report, from JSON so that a field with a default does not concern the tests.
@@ -75,6 +75,13 @@ fn point(at: f64, offered: f64, load_share: f64) -> Point {
     report.latency = summary(55.0 * wait, 30.0 * wait);
     report.service = Some(summary(55.0 * wait.min(8.0), 25.0 * wait.min(8.0)));
     report.delay = Some(summary(1.5, if over { 140.0 } else { 2.0 }));
+    report.undisturbed = Some(Undisturbed {
+        latency: summary(55.0 * wait, 8.0 * wait),
+        service: summary(55.0 * wait.min(8.0), 8.0 * wait.min(8.0)),
+        delay: summary(1.5, if over { 140.0 } else { 1.0 }),
+        windows: 30,
+        share: 25.0 / 30.0,
+    });
     report.server_cpu = Some(load_share.min(0.99));
     let doubt = over.then(|| "the generator itself was late by 145 µs (p99)".into());
     Point { at, report, curve: curve(55.0 * wait, 30.0 * wait), doubt }

@@ -125,6 +125,9 @@ fn section(out: &mut String, sweep: &Sweep) {
         figure(out, "Every percentile", &percentiles(sweep), &caption);
     }
     tabulate(out, &table::sweep(sweep), "sheet");
+    if table::has_windows(sweep) {
+        let _ = writeln!(out, "<p class=\"small\">{}</p>", escaped(table::UNDISTURBED));
+    }
     out.push_str("</section>\n");
 }
 

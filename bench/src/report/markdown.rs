@@ -33,6 +33,9 @@ pub(super) fn page(report: &Report) -> String {
             escaped(&sweep.name),
             of(&table::sweep(sweep))
         );
+        if table::has_windows(sweep) {
+            let _ = writeln!(out, "\n{}", table::UNDISTURBED);
+        }
     }
     if let Some(timelines) = table::timelines(report) {
         let _ = write!(out, "\n## Over time\n\n{}", of(&timelines));
@@ -135,8 +138,10 @@ mod tests {
     fn sweeps_and_timelines_have_their_tables() {
         let text = page(&fixture::sample());
         for wanted in [
-            "| offered load, requests/s | requests/s | p50 µs | p99 µs | p99.9 µs | p99 uncorrected µs | own delay p99 µs | server CPU | doubt |",
+            "| offered load, requests/s | requests/s | p50 µs | p99 µs | p99.9 µs | p99.9 undisturbed µs | undisturbed | p99 uncorrected µs | own delay p99 µs | server CPU | doubt |",
             "| 10,000 | 10,000 |",
+            " | 83 % | ",
+            "\nUndisturbed: over those windows of 50 ms alone",
             "| 100,000 | 92,000 | – | – | – | ",
             "the generator itself was late",
             "| server CPU | writes p50 µs | writes p99 µs | doubt |",

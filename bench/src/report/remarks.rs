@@ -14,9 +14,18 @@ impl Report {
     /// The notes, and what the figures themselves say against believing them.
     pub(super) fn remarks(&self) -> Vec<String> {
         let mut remarks = self.notes.clone();
+        remarks.extend(self.priority());
         remarks.extend(self.spreads());
         remarks.extend(self.lines.iter().flat_map(Line::doubts));
         remarks
+    }
+
+    /// Whether ordinary threads could delay the generator.
+    fn priority(&self) -> Option<String> {
+        let rounds = self.lines.iter().flat_map(|line| &line.rounds).map(|round| &round.measured);
+        let points = self.sweeps.iter().flat_map(|sweep| &sweep.points).map(|point| &point.report);
+        let normal = rounds.chain(points).any(|load| load.normal_priority);
+        normal.then(|| "The generator ran at normal priority: other threads could delay it.".into())
     }
 
     /// How far apart the rounds of each yardstick lay.
@@ -101,6 +110,15 @@ mod tests {
         assert!(remarks.len() == 2 && !remarks[1].contains("wide"), "{remarks:?}");
         report.lines[0].rounds.truncate(1);
         assert_eq!(report.remarks(), ["a note"], "one round has no spread");
+    }
+
+    #[test]
+    fn a_generator_without_priority_is_remarked() {
+        let mut report = fixture::sample();
+        let remarked = |remarks: &[String]| remarks.iter().any(|remark| remark.contains("normal priority"));
+        assert!(!remarked(&report.remarks()));
+        report.sweeps[0].points[0].report.normal_priority = true;
+        assert!(remarked(&report.remarks()));
     }
 
     #[test]

@@ -10,6 +10,11 @@ use crate::summary::Summary;
 /// Stands where nothing is known.
 pub(super) const UNKNOWN: &str = "–";
 
+/// What the columns of undisturbed windows mean; under a table that has them.
+pub(super) const UNDISTURBED: &str = "Undisturbed: over those windows of 50 ms alone in which no other program kept the \
+    generator or the server’s serving threads off their CPUs for more than 100 µs, nor in the window before; beside it the \
+    share of such windows. Where they are enough, they are what is judged.";
+
 /// Rows under headings.
 #[derive(Debug, PartialEq)]
 pub(super) struct Table {
@@ -145,27 +150,28 @@ fn fact(fact: &Fact) -> Vec<Cell> {
 /// The points of a sweep, by their place on its axis.
 pub(super) fn sweep(sweep: &Sweep) -> Table {
     let axis = format!("{}:", sweep.axis);
-    let mut head = vec![
-        axis.as_str(),
-        "requests/s:",
-        "p50 µs:",
-        "p99 µs:",
-        "p99.9 µs:",
-        "p99 uncorrected µs:",
-        "own delay p99 µs:",
-        "server CPU:",
-    ];
+    let mut head = vec![axis.as_str(), "requests/s:", "p50 µs:", "p99 µs:", "p99.9 µs:"];
+    let windows = has_windows(sweep);
+    if windows {
+        head.extend(["p99.9 undisturbed µs:", "undisturbed:"]);
+    }
+    head.extend(["p99 uncorrected µs:", "own delay p99 µs:", "server CPU:"]);
     let writes = sweep.points.iter().any(|point| point.report.writes.is_some());
     if writes {
         head.extend(["writes p50 µs:", "writes p99 µs:"]);
     }
     head.push("doubt");
     let mut table = Table::new(&head);
-    table.rows = sweep.points.iter().map(|at| point(at, writes)).collect();
+    table.rows = sweep.points.iter().map(|at| point(at, windows, writes)).collect();
     table
 }
 
-fn point(point: &Point, with_writes: bool) -> Vec<Cell> {
+/// Whether a sweep's table has columns of undisturbed windows: reports of earlier programs have none.
+pub(super) fn has_windows(sweep: &Sweep) -> bool {
+    sweep.points.iter().any(|point| point.report.undisturbed.is_some())
+}
+
+fn point(point: &Point, with_windows: bool, with_writes: bool) -> Vec<Cell> {
     let LoadReport { rate, latency, service, delay, writes, server_cpu, .. } = &point.report;
     let doubt = point.doubted();
     let quoted = doubt.is_none().then_some(*latency);
@@ -178,10 +184,17 @@ fn point(point: &Point, with_writes: bool) -> Vec<Cell> {
         of(quoted, |latency| latency.p50_us),
         of(quoted, |latency| latency.p99_us),
         of(quoted, |latency| latency.p999_us),
+    ];
+    if with_windows {
+        let calm = quoted.and_then(|_| point.report.calm());
+        let share = point.report.undisturbed.map(|windows| format!("{:.0} %", windows.share * 100.0));
+        cells.extend([of(calm.map(|calm| calm.latency), |latency| latency.p999_us), known(share)]);
+    }
+    cells.extend([
         of(*service, |service| service.p99_us),
         of(*delay, |delay| delay.p99_us),
         known(server_cpu.map(|cpu| format!("{:.0} %", cpu * 100.0))),
-    ];
+    ]);
     if with_writes {
         cells.extend([of(*writes, |writes| writes.p50_us), of(*writes, |writes| writes.p99_us)]);
     }
@@ -198,8 +211,10 @@ pub(super) fn timelines(report: &Report) -> Option<Table> {
 }
 
 fn timeline(timeline: &Timeline) -> Vec<Cell> {
-    let p50 = median(timeline.intervals.iter().map(|interval| interval.p50_us));
-    let p99 = median(timeline.intervals.iter().map(|interval| interval.p99_us));
+    // A piece without an answer has no latency.
+    let answered = || timeline.intervals.iter().filter(|interval| interval.rate > 0.0);
+    let p50 = median(answered().map(|interval| interval.p50_us));
+    let p99 = median(answered().map(|interval| interval.p99_us));
     let worst = timeline.worst().map(|worst| {
         format!(
             "from {:.1} s: p99 {} µs, max {} µs, {}/s",

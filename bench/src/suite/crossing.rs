@@ -3,7 +3,7 @@
 //! Two arrangements: two shards of which one shares the load's CPU, for requests whose keys lie in both; and more and
 //! more shards on the servers' one CPU, where nothing is gained by them, so that what is lost is the crossing alone.
 //!
-//! **Not here**: how rates grow with cores, for which two CPUs are too few.
+//! **Not here**: how rates grow with cores (`cores`).
 
 use super::{HOT, Suite, say, told};
 use crate::dataset::DataSet;

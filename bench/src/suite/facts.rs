@@ -1,21 +1,42 @@
-//! Figures that are no rates of requests: idle connections, and the engine without HTTP.
+//! Figures that are no rates of requests: the generator's precision, idle connections, and the engine without HTTP.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::{Suite, quantiles, say};
 use crate::apply::{self, ApplyOptions};
+use crate::calibrate;
 use crate::cpu;
 use crate::error::Result;
 use crate::idle::IdlePlan;
+use crate::interrupt;
 use crate::node::Node;
 use crate::report::{Fact, Report};
 
 const IDLE_KIB: f64 = 16.0;
 const APPLY_RATE: f64 = 250_000.0;
 const APPLY_IF_RATE: f64 = 150_000.0;
+/// Of each of the calibration's steps.
+const CALIBRATION: Duration = Duration::from_millis(600);
 const PARTITIONS: NonZeroU32 = NonZeroU32::new(16).expect("16 is not 0");
 
 impl Suite<'_> {
+    /// How right the latencies are that follow.
+    pub(super) fn calibration(&self, report: &mut Report) -> Result<()> {
+        say("answers that take a known time");
+        let calibration = calibrate::run(self.options.server_cpu, CALIBRATION)?;
+        say(&format!("latencies are right to within {:.1} µs", calibration.precision_us()));
+        let value = calibration.precision_us();
+        let wanted = calibrate::WANTED_US;
+        report.facts.push(Fact {
+            name: "largest error of a measured p50, against answers that take a known time".into(),
+            value,
+            unit: "µs".into(),
+            target: Some((format!("≤ {wanted:.0} µs"), value <= wanted)),
+        });
+        Ok(())
+    }
+
     /// What idle connections cost the server, and everybody else.
     pub(super) fn idle_connections(&self, report: &mut Report, node: &Node) -> Result<()> {
         say(&format!("{} idle connections", self.idle));
@@ -53,6 +74,8 @@ impl Suite<'_> {
             cpu: self.options.server_cpu,
             json: None,
         })?;
+        // Nothing in there waits, so nothing in there looks.
+        interrupt::check()?;
         cpu::pin(self.options.load_cpu)?;
         for apply in &engine.applies {
             let least = match apply.kind.as_str() {

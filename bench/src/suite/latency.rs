@@ -1,24 +1,21 @@
-//! The open loop: what a request waits, by load, by connections, beside writes and beside a bulk load.
+//! The open loop: what a request waits, by load, by connections and beside writes.
 //!
 //! Every figure is from when a request was due; the uncorrected twin stands beside it in the report.
 //!
-//! **Not here**: what a core does at most (`lines`), which sets the loads that are tried.
+//! **Not here**: what a core does at most (`lines`), which sets the loads that are tried, and time lines (`disturbed`).
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{FEW, HOT, Suite, Yardsticks, tell};
-use crate::cpu;
-use crate::dataset::DataSet;
 use crate::error::{Result, Tried};
-use crate::fill;
-use crate::load::{LoadPlan, Measured};
-use crate::node::{Node, Process};
-use crate::report::{Fact, Mark, Point, Quantile, Report, Sweep, Timeline};
+use crate::load::{LoadPlan, LoadReport, Measured};
+use crate::node::Node;
+use crate::process::Process;
+use crate::report::{Fact, Point, Quantile, Report, Sweep};
 use crate::request::Workload;
-use crate::summary;
+use crate::summary::{self, Summary};
 
 /// Offered loads, as shares of what the closed loop reached.
 const LOADS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
@@ -29,18 +26,17 @@ const P999_US: f64 = 1_000.0;
 /// Loads that the yardsticks are put under as well.
 const PACED: [f64; 3] = [0.3, 0.5, 0.7];
 /// The load at which disturbances are tried.
-const EASY: f64 = 0.5;
+pub(super) const EASY: f64 = 0.5;
 const WRITES: f64 = 5_000.0;
 const WRITES_RATIO: f64 = 2.0;
+/// Behind the name of a figure: what it is taken over.
+const CALM: &str = ", undisturbed windows";
+const ALL: &str = ", all windows";
 /// Quantiles of a curve: half of what is left, again and again.
 const HALVINGS: i32 = 17;
-const PIECE: Duration = Duration::from_millis(200);
-const TIMELINE: Duration = Duration::from_secs(8);
-/// Records that are put at once in the middle of the time line.
-const BULK: u32 = 100_000;
 
 impl Suite<'_> {
-    fn paced(&self, server: &Process, rate: f64, connections: usize) -> LoadPlan {
+    pub(super) fn paced(&self, server: &Process, rate: f64, connections: usize) -> LoadPlan {
         let mut plan = self.plan(server, Workload::Get(1), FEW);
         plan.rate = Some(rate);
         plan.connections = connections;
@@ -137,8 +133,8 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// Reads beside writes, and beside a bulk load.
-    pub(super) fn disturbed(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
+    /// Reads beside writes.
+    pub(super) fn beside_writes(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
         let mut plan = self.paced(node.process(), knee * EASY, 64);
         plan.range = HOT;
         plan.measured = self.measured * 2;
@@ -147,66 +143,64 @@ impl Suite<'_> {
         plan.writes = Some(WRITES);
         let beside = plan.measure()?;
         tell("reads beside writes", &beside.report);
-        let name = "p99 of reads at 50 % load beside 5,000 puts/s, against the same alone";
-        let ratio = beside.report.latency.p99_us / quiet.report.latency.p99_us;
-        if let Some(doubt) = quiet.report.doubt().or_else(|| beside.report.doubt()) {
-            report.notes.push(format!("Not quoted: {name}: {doubt}."));
-        } else {
-            report.facts.push(Fact {
-                name: name.into(),
-                value: ratio,
-                unit: "×".into(),
-                target: Some(("≤ 2 ×".into(), ratio <= WRITES_RATIO)),
-            });
-        }
+        judge_beside(report, &quiet.report, &beside.report);
         report.sweeps.push(Sweep {
             name: "Reads at 50 % of the most".into(),
             axis: "puts/s beside".into(),
             points: vec![self.point("no puts", 0.0, &quiet)?, self.point("puts beside", WRITES, &beside)?],
-        });
-
-        plan.writes = None;
-        plan.pieces = Some(PIECE);
-        plan.measured = TIMELINE;
-        let (target, set) = (node.api().clone(), DataSet { records: BULK.min(self.set.records), ..self.set });
-        let (cpu, begin) = (self.options.server_cpu, plan.warmup + TIMELINE / 4);
-        // Beside the servers: the load's CPU stays the load's.
-        let bulk = thread::spawn(move || {
-            cpu::pin(cpu)?;
-            let start = Instant::now();
-            thread::sleep(begin);
-            let from = start.elapsed();
-            fill::fill(&target, set)?;
-            Ok((from, start.elapsed()))
-        });
-        let measured = plan.measure()?;
-        let (from, to) = bulk.join().expect("the bulk load does not panic")?;
-        tell("reads beside a bulk load", &measured.report);
-        let mark = |at: Duration, label: &str| Mark {
-            at_s: at.saturating_sub(plan.warmup).as_secs_f64(),
-            label: label.to_owned(),
-        };
-        report.timelines.push(Timeline {
-            name: format!("Reads at 50 % of the most, and {BULK} puts in batches from the servers' CPU"),
-            intervals: measured.intervals,
-            marks: vec![mark(from, "puts begin"), mark(to, "all readable")],
         });
         Ok(())
     }
 }
 
 fn judge(report: &mut Report, measured: &Measured) {
-    if let Some(doubt) = measured.report.doubt() {
+    let load = &measured.report;
+    if let Some(doubt) = load.doubt() {
         report.notes.push(format!("Latency at 70 % of the most is not quoted: {doubt}."));
         return;
     }
-    let latency = measured.report.latency;
-    for (name, value, most) in [("p50", latency.p50_us, P50_US), ("p99.9", latency.p999_us, P999_US)] {
+    let of = "of one cached key at 70 % of the most";
+    let calm = load.calm();
+    let judged = calm.map_or(load.latency, |calm| calm.latency);
+    let (which, all) = if calm.is_some() { (CALM, ALL) } else { ("", "") };
+    for (name, value, most) in [("p50", judged.p50_us, P50_US), ("p99.9", judged.p999_us, P999_US)] {
         report.facts.push(Fact {
-            name: format!("{name} of one cached key at 70 % of the most"),
+            name: format!("{name} {of}{which}"),
             value,
             unit: "µs".into(),
             target: Some((format!("< {most:.0} µs"), value < most)),
         });
     }
+    let Some(calm) = calm else { return };
+    for (name, value) in [("p50", load.latency.p50_us), ("p99.9", load.latency.p999_us)] {
+        report.facts.push(plain(format!("{name} {of}{all}"), value, "µs"));
+    }
+    report.facts.push(plain("undisturbed windows at 70 % of the most".into(), calm.share * 100.0, "%"));
+}
+
+/// The p99 of reads beside puts against the same alone, by undisturbed windows if both have enough.
+fn judge_beside(report: &mut Report, quiet: &LoadReport, beside: &LoadReport) {
+    let name = "p99 of reads at 50 % load beside 5,000 puts/s, against the same alone";
+    if let Some(doubt) = quiet.doubt().or_else(|| beside.doubt()) {
+        report.notes.push(format!("Not quoted: {name}: {doubt}."));
+        return;
+    }
+    let ratio = |beside: &Summary, quiet: &Summary| beside.p99_us / quiet.p99_us;
+    let all = ratio(&beside.latency, &quiet.latency);
+    let calm = beside.calm().zip(quiet.calm()).map(|(beside, quiet)| ratio(&beside.latency, &quiet.latency));
+    let value = calm.unwrap_or(all);
+    report.facts.push(Fact {
+        name: format!("{name}{}", if calm.is_some() { CALM } else { "" }),
+        value,
+        unit: "×".into(),
+        target: Some(("≤ 2 ×".into(), value <= WRITES_RATIO)),
+    });
+    if calm.is_some() {
+        report.facts.push(plain(format!("{name}{ALL}"), all, "×"));
+    }
+}
+
+/// A figure without a target.
+pub(super) fn plain(name: String, value: f64, unit: &str) -> Fact {
+    Fact { name, value, unit: unit.into(), target: None }
 }

@@ -1,17 +1,20 @@
 //! The canonical run: every line of the report in one go, on one machine, beside the yardsticks.
 //!
 //! yardsticks and a node with a data set → `lines` (closed loop: what each does at most) → `latency` (open loop: what
-//! each request waits, by load, by connections, beside writes; its histograms are kept as .hlog files) → `writes` (the way
-//! of a put, a restart) → `crossing` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
+//! each request waits, by load, by connections, beside writes; its histograms are kept as .hlog files) → `disturbed`
+//! (the same over time, over a restart and beside a catch-up) → `writes` (the way
+//! of a put, a restart) → `crossing` and `cores` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
 //! program on another.
 //!
 //! A yardstick runs beside the node all the time and is measured right before each round of a line that refers to it: a
 //! ratio is the median of such pairs, so that a machine whose speed drifts moves both sides of it.
 //!
-//! **Invariants**: everything started here is stopped here; a run that could not measure a line has no report, but a
+//! **Invariants**: everything started here is stopped here, on SIGINT and SIGTERM as well, and dies with this program; a run that could not measure a line has no report, but a
 //! yardstick that is not installed is left out and named. **Not here**: how a report looks (`report`).
 
+mod cores;
 mod crossing;
+mod disturbed;
 mod facts;
 mod latency;
 mod lines;
@@ -27,11 +30,13 @@ use crate::cpu;
 use crate::dataset::{DataSet, Shape};
 use crate::error::{BenchError, Result, Tried};
 use crate::load::{LoadPlan, LoadReport};
-use crate::node::{Node, NodePlan, Process, start_constant, start_nginx, start_redis};
+use crate::node::{Node, NodePlan};
+use crate::process::Process;
 use crate::report::{Fact, Machine, Report};
 use crate::request::Workload;
 use crate::summary::Summary;
-use crate::{fill, protocol};
+use crate::yardstick::{start_constant, start_nginx, start_redis};
+use crate::{fill, interrupt, protocol};
 
 /// Records that are read in the cached lines: some 5 MiB of the cache's 64.
 const HOT: u32 = 10_000;
@@ -69,6 +74,7 @@ pub(crate) struct SuiteOptions {
 
 /// `firescroll-bench suite`.
 pub(crate) fn command(options: &SuiteOptions) -> Result<()> {
+    interrupt::watch()?;
     let suite = Suite::new(options)?;
     let report = suite.run()?;
     report.write(&options.out)?;
@@ -83,6 +89,8 @@ struct Suite<'a> {
     measured: Duration,
     rounds: usize,
     idle: usize,
+    /// All CPUs that this process may use.
+    cpus: Vec<usize>,
     scratch: tempfile::TempDir,
 }
 
@@ -121,6 +129,7 @@ impl<'a> Suite<'a> {
             measured: Duration::from_millis(millis),
             rounds: if options.quick { 1 } else { options.rounds.max(1) },
             idle,
+            cpus: allowed,
             scratch: scratch.tried(|| "make a scratch directory".into())?,
         })
     }
@@ -141,6 +150,15 @@ impl<'a> Suite<'a> {
             timelines: Vec::new(),
             notes: Vec::new(),
         };
+        if cpu::is_grouped_by_session() {
+            report.notes.push(
+                "The kernel deals out CPUs among sessions first (sched_autogroup_enabled): the generator's priority keeps \
+                 off its own session's threads alone."
+                    .into(),
+            );
+        }
+        // Before anything else sits on the servers' CPU.
+        self.calibration(&mut report)?;
         let yardsticks = self.yardsticks(&mut report)?;
         let data = self.scratch.path().join("data");
         // Room for the idle connections, the default memory for everything else.
@@ -154,7 +172,9 @@ impl<'a> Suite<'a> {
         let knee = report.rate_of(lines::ONE_KEY).unwrap_or(10_000.0);
         self.latencies(&mut report, &yardsticks, &node, knee)?;
         self.idle_connections(&mut report, &node)?;
-        self.disturbed(&mut report, &node, knee)?;
+        self.beside_writes(&mut report, &node, knee)?;
+        // Before anything writes records of another length: the whole log is applied again.
+        let node = self.disturbed(&mut report, node, &data, knee)?;
         self.value_sizes(&mut report, &node)?;
         self.listings(&mut report, &node)?;
         self.way_of_a_put(&mut report, &node)?;
@@ -176,6 +196,7 @@ impl<'a> Suite<'a> {
 
         self.two_shards(&mut report)?;
         self.shards_on_one_cpu(&mut report)?;
+        self.cores(&mut report)?;
         drop(yardsticks);
         self.engine(&mut report)?;
         report.took_s = start.elapsed().as_secs_f64();

@@ -26,8 +26,7 @@ impl Suite<'_> {
     /// Kills the node and times it from its start to the end of its log.
     pub(super) fn restart(&self, report: &mut Report, node: Node, data: &Path) -> Result<Node> {
         say("kill -9, and start again");
-        // A process that is dropped is killed.
-        drop(node);
+        node.kill();
         let begun = Instant::now();
         let node = self.node(data, 1, &[])?;
         node.ready()?;

@@ -1,0 +1,259 @@
+//! Which windows of an open loop the machine disturbed, and the latencies of those that it did not.
+//!
+//! readings of the scheduler (`watch`), one at each window's end → [`Judge`] → the values of an undisturbed window go into
+//! the histograms of [`Windows`], those of a disturbed one are dropped.
+//!
+//! **Invariants**: a value belongs to the window in which it was found: a wait is noted by the scheduler when it is over,
+//! and what waited with it is answered after that. Nothing here costs the loop more than some nanoseconds a value: values of
+//! a window that is over are counted two at a time, with each new one.
+//!
+//! **Not here**: reading `/proc` (`watch`), and histograms over everything (`lane`).
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::measure::Calm;
+use super::watch::Watch;
+use crate::error::Result;
+use crate::summary::latencies;
+
+/// Length of a window.
+pub(super) const WINDOW: Duration = Duration::from_millis(50);
+/// A window in which somebody waited for longer than this is disturbed.
+pub(super) const MOST: Duration = Duration::from_micros(100);
+
+/// What the scheduler says at one moment: sums so far, of one set of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// Which set of the server's threads was read: sums of two sets say nothing together.
+    pub(super) set: u32,
+    /// How long the generator's thread was kept off its CPU.
+    pub(super) generator: Duration,
+    /// How long the server's serving threads were.
+    pub(super) serving: Duration,
+    /// CPU time of the server's other threads.
+    pub(super) others: Duration,
+}
+
+/// Judges window after window.
+#[derive(Debug)]
+pub(super) struct Judge {
+    last: Reading,
+    /// Whether the window before was disturbed by itself.
+    before: bool,
+}
+
+impl Judge {
+    /// Begins with the reading at the first window's start.
+    pub(super) fn new(first: Reading) -> Self {
+        Self { last: first, before: false }
+    }
+
+    /// Whether the window that ends with this reading was disturbed: somebody was kept off by strangers in it, or in the
+    /// one before, whose backlog is worked off in it.
+    pub(super) fn is_disturbed(&mut self, now: Reading) -> bool {
+        let last = std::mem::replace(&mut self.last, now);
+        let grown = |now: Duration, then: Duration| now.saturating_sub(then);
+        // That the server's other threads get the CPU is its own doing, and no excuse for it.
+        let strangers = grown(now.serving, last.serving).saturating_sub(grown(now.others, last.others));
+        let itself = now.set != last.set || grown(now.generator, last.generator) > MOST || strangers > MOST;
+        std::mem::replace(&mut self.before, itself) || itself
+    }
+}
+
+/// Values that count only once their window is judged.
+#[derive(Debug)]
+struct Kept {
+    open: Vec<u64>,
+    /// Those of a good window that are not counted yet.
+    good: Vec<u64>,
+    counted: Histogram<u64>,
+}
+
+impl Kept {
+    fn new(expected: usize) -> Self {
+        Self { open: Vec::with_capacity(expected), good: Vec::with_capacity(expected), counted: latencies() }
+    }
+
+    fn record(&mut self, value: u64) {
+        self.open.push(value);
+        for _ in 0..2 {
+            if let Some(value) = self.good.pop() {
+                self.counted.saturating_record(value);
+            }
+        }
+    }
+
+    fn close(&mut self, disturbed: bool) {
+        for value in self.good.drain(..) {
+            self.counted.saturating_record(value);
+        }
+        if disturbed {
+            self.open.clear();
+        } else {
+            std::mem::swap(&mut self.open, &mut self.good);
+        }
+    }
+
+    fn finish(mut self) -> Histogram<u64> {
+        // What is open belongs to no window.
+        self.close(true);
+        self.counted
+    }
+}
+
+/// The windows of a run.
+#[derive(Debug)]
+pub(super) struct Windows {
+    watch: Watch,
+    judge: Judge,
+    /// When the open window began, in ns since the run's start.
+    from: u64,
+    all: u64,
+    undisturbed: u64,
+    latency: Kept,
+    service: Kept,
+    delay: Kept,
+}
+
+impl Windows {
+    /// Windows from `from` on, at a pace of `rate` requests a second.
+    pub(super) fn new(pid: Option<u32>, from: u64, rate: f64) -> Result<Self> {
+        let mut watch = Watch::new(pid)?;
+        let judge = Judge::new(watch.read()?);
+        // Twice what is due: a backlog may be answered in one window.
+        let expected = (rate * WINDOW.as_secs_f64() * 2.0) as usize + 64;
+        let kept = || Kept::new(expected);
+        let (latency, service, delay) = (kept(), kept(), kept());
+        Ok(Self { watch, judge, from, all: 0, undisturbed: 0, latency, service, delay })
+    }
+
+    /// Closes the window if it is over; the time until the open one ends.
+    pub(super) fn at(&mut self, now: u64) -> Result<Duration> {
+        let length = WINDOW.as_nanos() as u64;
+        let over = now.saturating_sub(self.from) / length;
+        if over > 0 {
+            // Whatever kept the loop for several of them disturbed all.
+            self.close(over)?;
+            self.from += over * length;
+        }
+        Ok(Duration::from_nanos(self.from + length - now))
+    }
+
+    fn close(&mut self, windows: u64) -> Result<()> {
+        let disturbed = self.judge.is_disturbed(self.watch.read()?);
+        self.all += windows;
+        if !disturbed {
+            self.undisturbed += windows;
+        }
+        for kept in [&mut self.latency, &mut self.service, &mut self.delay] {
+            kept.close(disturbed);
+        }
+        Ok(())
+    }
+
+    /// A request was answered, so long after it was due and after it was sent.
+    pub(super) fn answered(&mut self, latency: u64, service: u64) {
+        self.latency.record(latency);
+        self.service.record(service);
+    }
+
+    /// A request was sent, so long after it was due although a connection was free.
+    pub(super) fn sent(&mut self, delay: u64) {
+        self.delay.record(delay);
+    }
+
+    /// What the whole windows up to `now` came to; nothing if there was none.
+    pub(super) fn finish(mut self, now: u64) -> Result<Option<Calm>> {
+        self.at(now)?;
+        Ok((self.all > 0).then(|| Calm {
+            latency: self.latency.finish(),
+            service: self.service.finish(),
+            delay: self.delay.finish(),
+            windows: self.all,
+            undisturbed: self.undisturbed,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(generator: u64, serving: u64, others: u64) -> Reading {
+        let micros = Duration::from_micros;
+        Reading { set: 0, generator: micros(generator), serving: micros(serving), others: micros(others) }
+    }
+
+    /// Which windows between the readings are disturbed.
+    fn disturbed(readings: &[Reading]) -> Vec<bool> {
+        let mut judge = Judge::new(readings[0]);
+        readings[1..].iter().map(|&reading| judge.is_disturbed(reading)).collect()
+    }
+
+    #[test]
+    fn a_window_in_which_the_generator_waited_is_disturbed_and_so_is_the_next() {
+        let waited = [0, 100, 200, 301, 301, 301].map(|micros| reading(7_000 + micros, 0, 0));
+        assert_eq!(disturbed(&waited), [false, false, true, true, false]);
+    }
+
+    #[test]
+    fn only_strangers_excuse_the_server() {
+        // Kept off for 500 µs: by its own threads, by strangers, and by both.
+        let readings =
+            [reading(0, 0, 0), reading(0, 500, 500), reading(0, 1_000, 510), reading(0, 1_000, 600)];
+        assert_eq!(disturbed(&readings), [false, true, true]);
+        let both = [reading(0, 0, 0), reading(0, 500, 400), reading(0, 1_000, 799), reading(0, 1_000, 799)];
+        assert_eq!(disturbed(&both), [false, true, true]);
+        // What its threads used while nobody was kept off is no credit for later.
+        let credit = [reading(0, 0, 0), reading(0, 0, 40_000), reading(0, 101, 40_000)];
+        assert_eq!(disturbed(&credit), [false, true]);
+    }
+
+    #[test]
+    fn a_follower_does_not_disturb_its_own_follower() {
+        let mut readings = vec![reading(0, 0, 0)];
+        for waited in [200, 200, 400, 400, 400, 400] {
+            readings.push(reading(waited, 0, 0));
+        }
+        assert_eq!(disturbed(&readings), [true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn sums_of_other_threads_are_not_compared() {
+        let other = |serving| Reading { set: 1, ..reading(0, serving, 0) };
+        let readings = [reading(0, 9_000, 0), other(10), other(20), other(30)];
+        assert_eq!(disturbed(&readings), [true, true, false]);
+    }
+
+    #[test]
+    fn values_count_with_their_window() {
+        let mut kept = Kept::new(4);
+        for (values, disturbed) in
+            [([1_000_u64, 2_000], false), ([50_000, 60_000], true), ([3_000, 4_000], false)]
+        {
+            values.into_iter().for_each(|value| kept.record(value));
+            kept.close(disturbed);
+        }
+        kept.record(70_000);
+        let counted = kept.finish();
+        assert_eq!((counted.len(), counted.max() / 1000), (4, 4));
+    }
+
+    #[test]
+    fn windows_are_counted_whole() {
+        let length = WINDOW.as_nanos() as u64;
+        let mut windows = Windows::new(Some(std::process::id()), 5, 1_000.0).expect("own threads");
+        windows.sent(1_000);
+        windows.answered(3_000, 2_000);
+        assert_eq!(windows.at(5 + length - 1).expect("own account"), Duration::from_nanos(1));
+        assert_eq!(windows.at(5 + length).expect("own account"), WINDOW);
+        windows.answered(9_000, 9_000);
+        let found = windows.finish(5 + 4 * length - 1).expect("own account").expect("some windows");
+        assert_eq!(found.windows, 3);
+        assert!(found.undisturbed <= found.windows && found.latency.len() <= 2);
+        let none = Windows::new(None, 0, 1.0).expect("own account").finish(length - 1);
+        assert!(none.expect("own account").is_none());
+    }
+}
