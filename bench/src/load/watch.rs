@@ -52,15 +52,18 @@ impl Watch {
             *server = Server::find(server.pid)?;
             self.set += 1;
         }
+        let server = self.server.as_ref();
+        let serving = server.map_or(&[][..], |server| &server.serving);
+        let others = server.map_or(&[][..], |server| &server.others);
         let sum = |threads: &[Account], value: fn(Times) -> Duration| -> Duration {
             threads.iter().filter_map(Account::times).map(value).sum()
         };
-        let server = self.server.as_ref();
         Ok(Reading {
             set: self.set,
             generator: self.generator.times().map_or(Duration::ZERO, |times| times.delayed),
-            serving: server.map_or(Duration::ZERO, |server| sum(&server.serving, |times| times.delayed)),
-            others: server.map_or(Duration::ZERO, |server| sum(&server.others, |times| times.used)),
+            serving: sum(serving, |times| times.delayed),
+            runs: serving.iter().filter_map(Account::times).map(|times| times.runs).sum(),
+            others: sum(others, |times| times.used),
         })
     }
 }
