@@ -5,14 +5,14 @@
 //! server's own doing. A server whose other threads sit on CPUs of their own is charged with a little more than that.
 //!
 //! **Invariants**: every thread of the server is in one of the two groups; when there is another number of them, they are
-//! looked up anew. **Runs on**: the generator's thread. **Not here**: what follows from a reading (`window`).
+//! looked up anew. **Runs on**: the generator's thread. **Not here**: what follows from a reading (`judge`).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::window::Reading;
+use super::judge::Reading;
 use crate::cpu::{self, Account, Times};
 use crate::error::{Result, Tried};
 

@@ -1,74 +1,26 @@
-//! Which windows of an open loop the machine disturbed, and the latencies of those that it did not.
+//! The latencies of those windows of an open loop that the machine did not disturb.
 //!
-//! readings of the scheduler (`watch`), one at each window's end → [`Judge`] → the values of an undisturbed window go into
+//! a reading of the scheduler (`watch`) at each window's end → [`Judge`] → the values of an undisturbed window go into
 //! the histograms of [`Windows`], those of a disturbed one are dropped.
 //!
 //! **Invariants**: a value belongs to the window in which it was found: a wait is noted by the scheduler when it is over,
 //! and what waited with it is answered after that. Nothing here costs the loop more than some nanoseconds a value: values of
 //! a window that is over are counted two at a time, with each new one.
 //!
-//! **Not here**: reading `/proc` (`watch`), and histograms over everything (`lane`).
+//! **Not here**: what disturbs a window (`judge`), reading `/proc` (`watch`), and histograms over everything (`lane`).
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::judge::{Judge, MOST};
 use super::measure::Calm;
 use super::watch::Watch;
 use crate::error::Result;
 use crate::summary::latencies;
 
 /// Length of a window.
-pub(super) const WINDOW: Duration = Duration::from_millis(50);
-/// A window in which somebody waited for longer than this is disturbed.
-pub(super) const MOST: Duration = Duration::from_micros(100);
-
-/// What every wake-up costs on an idle CPU, by the scheduler's account, where nobody keeps anybody off: 0.05 to 0.4 µs were
-/// seen. A server that sleeps between requests wakes up a thousand times a window.
-const WAKING: Duration = Duration::from_nanos(500);
-
-/// What the scheduler says at one moment: sums so far, of one set of threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
-    /// Which set of the server's threads was read: sums of two sets say nothing together.
-    pub(super) set: u32,
-    /// How long the generator's thread was kept from its work.
-    pub(super) generator: Duration,
-    /// How long the server's serving threads were.
-    pub(super) serving: Duration,
-    /// How often those were given a CPU.
-    pub(super) runs: u64,
-    /// CPU time of the server's other threads.
-    pub(super) others: Duration,
-}
-
-/// Judges window after window.
-#[derive(Debug)]
-pub(super) struct Judge {
-    last: Reading,
-    /// Whether the window before was disturbed by itself.
-    before: bool,
-}
-
-impl Judge {
-    /// Begins with the reading at the first window's start.
-    pub(super) fn new(first: Reading) -> Self {
-        Self { last: first, before: false }
-    }
-
-    /// Whether the window that ends with this reading was disturbed: somebody was kept off by strangers in it, or in the
-    /// one before, whose backlog is worked off in it.
-    pub(super) fn is_disturbed(&mut self, now: Reading) -> bool {
-        let last = std::mem::replace(&mut self.last, now);
-        let grown = |now: Duration, then: Duration| now.saturating_sub(then);
-        // That the server's other threads get the CPU is its own doing, and no excuse for it.
-        let waking = WAKING * u32::try_from(now.runs.saturating_sub(last.runs)).unwrap_or(u32::MAX);
-        let strangers =
-            grown(now.serving, last.serving).saturating_sub(grown(now.others, last.others) + waking);
-        let itself = now.set != last.set || grown(now.generator, last.generator) > MOST || strangers > MOST;
-        std::mem::replace(&mut self.before, itself) || itself
-    }
-}
+const WINDOW: Duration = Duration::from_millis(50);
 
 /// Values that count only once their window is judged.
 #[derive(Debug)]
@@ -222,43 +174,6 @@ impl Windows {
 mod tests {
     use super::*;
 
-    fn reading(generator: u64, serving: u64, others: u64) -> Reading {
-        let [generator, serving, others] = [generator, serving, others].map(Duration::from_micros);
-        Reading { set: 0, generator, serving, runs: 0, others }
-    }
-
-    /// Which windows between the readings are disturbed.
-    fn disturbed(readings: &[Reading]) -> Vec<bool> {
-        let mut judge = Judge::new(readings[0]);
-        readings[1..].iter().map(|&reading| judge.is_disturbed(reading)).collect()
-    }
-
-    #[test]
-    fn a_window_in_which_the_generator_waited_is_disturbed_and_so_is_the_next() {
-        let waited = [0, 100, 200, 301, 301, 301].map(|micros| reading(7_000 + micros, 0, 0));
-        assert_eq!(disturbed(&waited), [false, false, true, true, false]);
-    }
-
-    #[test]
-    fn only_strangers_excuse_the_server() {
-        // Kept off for 500 µs: by its own threads, by strangers, and by both.
-        let readings =
-            [reading(0, 0, 0), reading(0, 500, 500), reading(0, 1_000, 510), reading(0, 1_000, 600)];
-        assert_eq!(disturbed(&readings), [false, true, true]);
-        let both = [reading(0, 0, 0), reading(0, 500, 400), reading(0, 1_000, 799), reading(0, 1_000, 799)];
-        assert_eq!(disturbed(&both), [false, true, true]);
-        // What its threads used while nobody was kept off is no credit for later.
-        let credit = [reading(0, 0, 0), reading(0, 0, 40_000), reading(0, 101, 40_000)];
-        assert_eq!(disturbed(&credit), [false, true]);
-    }
-
-    #[test]
-    fn waking_up_is_nobodys_disturbance() {
-        let woken = |serving, runs| Reading { runs, ..reading(0, serving, 0) };
-        let readings = [woken(0, 0), woken(600, 1_000), woken(1_201, 2_000), woken(1_201, 3_000)];
-        assert_eq!(disturbed(&readings), [false, true, true]);
-    }
-
     #[test]
     fn standing_still_disturbs_and_sleeping_does_not() {
         let length = WINDOW.as_nanos() as u64;
@@ -273,22 +188,6 @@ mod tests {
         assert_eq!(windows.stood_still, MOST + Duration::from_nanos(1));
         windows.at(length + most + 1).expect("own account");
         assert_eq!((windows.all, windows.undisturbed), (1, 0));
-    }
-
-    #[test]
-    fn a_follower_does_not_disturb_its_own_follower() {
-        let mut readings = vec![reading(0, 0, 0)];
-        for waited in [200, 200, 400, 400, 400, 400] {
-            readings.push(reading(waited, 0, 0));
-        }
-        assert_eq!(disturbed(&readings), [true, true, true, true, false, false]);
-    }
-
-    #[test]
-    fn sums_of_other_threads_are_not_compared() {
-        let other = |serving| Reading { set: 1, ..reading(0, serving, 0) };
-        let readings = [reading(0, 9_000, 0), other(10), other(20), other(30)];
-        assert_eq!(disturbed(&readings), [true, true, false]);
     }
 
     #[test]
