@@ -82,6 +82,8 @@ pub(crate) struct Times {
     pub(crate) used: Duration,
     /// Time that it was ready to run and had no CPU.
     pub(crate) delayed: Duration,
+    /// How often it was given a CPU.
+    pub(crate) runs: u64,
 }
 
 /// One thread's account with the scheduler, kept open: a look at it is one system call.
@@ -107,8 +109,9 @@ impl Account {
         let mut buffer = [0; 96];
         let length = self.0.read_at(&mut buffer, 0).ok()?;
         let mut words = std::str::from_utf8(&buffer[..length]).ok()?.split_whitespace();
-        let mut next = || words.next()?.parse().ok().map(Duration::from_nanos);
-        Some(Times { used: next()?, delayed: next()? })
+        let mut next = || words.next()?.parse::<u64>().ok();
+        let (used, delayed) = (Duration::from_nanos(next()?), Duration::from_nanos(next()?));
+        Some(Times { used, delayed, runs: next()? })
     }
 }
 

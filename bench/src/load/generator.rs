@@ -122,6 +122,7 @@ impl<'a> Generator<'a> {
             }
             let mut timeout = Duration::from_nanos(end - now).min(Duration::from_millis(100));
             if let Some(windows) = &mut self.windows {
+                windows.look(now);
                 timeout = timeout.min(windows.at(now)?);
             }
             timeout = timeout.min(self.send_again(now)?);
@@ -129,6 +130,12 @@ impl<'a> Generator<'a> {
                 timeout = timeout.min(self.send_due(lane, now)?);
             }
             let polled = self.poll.poll(&mut self.events, Some(timeout));
+            if !timeout.is_zero() {
+                let now = self.now();
+                if let Some(windows) = &mut self.windows {
+                    windows.slept(now);
+                }
+            }
             if let Err(error) = polled {
                 if error.kind() == std::io::ErrorKind::Interrupted {
                     continue;
@@ -182,8 +189,11 @@ impl<'a> Generator<'a> {
             let now = self.now();
             // With a connection free, the time since it was due is this loop's own delay.
             self.lanes[lane].delay.saturating_record(now - due);
-            if let (READS, Some(windows)) = (lane, &mut self.windows) {
-                windows.sent(now - due);
+            if let Some(windows) = &mut self.windows {
+                windows.look(now);
+                if lane == READS {
+                    windows.sent(now - due);
+                }
             }
             self.send(index, due, now)?;
             self.lanes[lane].paced += 1;
@@ -251,6 +261,9 @@ impl<'a> Generator<'a> {
             return Ok(());
         };
         let now = self.now();
+        if let Some(windows) = &mut self.windows {
+            windows.look(now);
+        }
         if self.plan.reopen && matches!(status, 429 | 503) {
             self.connections[index].busy = true;
             self.again.refused(index, now);

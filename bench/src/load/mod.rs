@@ -15,6 +15,7 @@
 mod again;
 mod connection;
 mod generator;
+mod judge;
 mod lane;
 mod measure;
 mod pieces;

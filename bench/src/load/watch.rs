@@ -5,14 +5,14 @@
 //! server's own doing. A server whose other threads sit on CPUs of their own is charged with a little more than that.
 //!
 //! **Invariants**: every thread of the server is in one of the two groups; when there is another number of them, they are
-//! looked up anew. **Runs on**: the generator's thread. **Not here**: what follows from a reading (`window`).
+//! looked up anew. **Runs on**: the generator's thread. **Not here**: what follows from a reading (`judge`).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::window::Reading;
+use super::judge::Reading;
 use crate::cpu::{self, Account, Times};
 use crate::error::{Result, Tried};
 
@@ -52,15 +52,18 @@ impl Watch {
             *server = Server::find(server.pid)?;
             self.set += 1;
         }
+        let server = self.server.as_ref();
+        let serving = server.map_or(&[][..], |server| &server.serving);
+        let others = server.map_or(&[][..], |server| &server.others);
         let sum = |threads: &[Account], value: fn(Times) -> Duration| -> Duration {
             threads.iter().filter_map(Account::times).map(value).sum()
         };
-        let server = self.server.as_ref();
         Ok(Reading {
             set: self.set,
             generator: self.generator.times().map_or(Duration::ZERO, |times| times.delayed),
-            serving: server.map_or(Duration::ZERO, |server| sum(&server.serving, |times| times.delayed)),
-            others: server.map_or(Duration::ZERO, |server| sum(&server.others, |times| times.used)),
+            serving: sum(serving, |times| times.delayed),
+            runs: serving.iter().filter_map(Account::times).map(|times| times.runs).sum(),
+            others: sum(others, |times| times.used),
         })
     }
 }

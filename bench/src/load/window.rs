@@ -1,66 +1,26 @@
-//! Which windows of an open loop the machine disturbed, and the latencies of those that it did not.
+//! The latencies of those windows of an open loop that the machine did not disturb.
 //!
-//! readings of the scheduler (`watch`), one at each window's end → [`Judge`] → the values of an undisturbed window go into
+//! a reading of the scheduler (`watch`) at each window's end → [`Judge`] → the values of an undisturbed window go into
 //! the histograms of [`Windows`], those of a disturbed one are dropped.
 //!
 //! **Invariants**: a value belongs to the window in which it was found: a wait is noted by the scheduler when it is over,
 //! and what waited with it is answered after that. Nothing here costs the loop more than some nanoseconds a value: values of
 //! a window that is over are counted two at a time, with each new one.
 //!
-//! **Not here**: reading `/proc` (`watch`), and histograms over everything (`lane`).
+//! **Not here**: what disturbs a window (`judge`), reading `/proc` (`watch`), and histograms over everything (`lane`).
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::judge::{Judge, MOST};
 use super::measure::Calm;
 use super::watch::Watch;
 use crate::error::Result;
 use crate::summary::latencies;
 
 /// Length of a window.
-pub(super) const WINDOW: Duration = Duration::from_millis(50);
-/// A window in which somebody waited for longer than this is disturbed.
-pub(super) const MOST: Duration = Duration::from_micros(100);
-
-/// What the scheduler says at one moment: sums so far, of one set of threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
-    /// Which set of the server's threads was read: sums of two sets say nothing together.
-    pub(super) set: u32,
-    /// How long the generator's thread was kept off its CPU.
-    pub(super) generator: Duration,
-    /// How long the server's serving threads were.
-    pub(super) serving: Duration,
-    /// CPU time of the server's other threads.
-    pub(super) others: Duration,
-}
-
-/// Judges window after window.
-#[derive(Debug)]
-pub(super) struct Judge {
-    last: Reading,
-    /// Whether the window before was disturbed by itself.
-    before: bool,
-}
-
-impl Judge {
-    /// Begins with the reading at the first window's start.
-    pub(super) fn new(first: Reading) -> Self {
-        Self { last: first, before: false }
-    }
-
-    /// Whether the window that ends with this reading was disturbed: somebody was kept off by strangers in it, or in the
-    /// one before, whose backlog is worked off in it.
-    pub(super) fn is_disturbed(&mut self, now: Reading) -> bool {
-        let last = std::mem::replace(&mut self.last, now);
-        let grown = |now: Duration, then: Duration| now.saturating_sub(then);
-        // That the server's other threads get the CPU is its own doing, and no excuse for it.
-        let strangers = grown(now.serving, last.serving).saturating_sub(grown(now.others, last.others));
-        let itself = now.set != last.set || grown(now.generator, last.generator) > MOST || strangers > MOST;
-        std::mem::replace(&mut self.before, itself) || itself
-    }
-}
+const WINDOW: Duration = Duration::from_millis(50);
 
 /// Values that count only once their window is judged.
 #[derive(Debug)]
@@ -108,6 +68,10 @@ impl Kept {
 pub(super) struct Windows {
     watch: Watch,
     judge: Judge,
+    /// When the generator last looked at the clock, and how long it stood still between two looks: interrupts and the
+    /// hypervisor take a CPU as well, and the scheduler does not know.
+    looked: u64,
+    stood_still: Duration,
     /// When the open window began, in ns since the run's start.
     from: u64,
     all: u64,
@@ -126,7 +90,34 @@ impl Windows {
         let expected = (rate * WINDOW.as_secs_f64() * 2.0) as usize + 64;
         let kept = || Kept::new(expected);
         let (latency, service, delay) = (kept(), kept(), kept());
-        Ok(Self { watch, judge, from, all: 0, undisturbed: 0, latency, service, delay })
+        let stood_still = Duration::ZERO;
+        Ok(Self {
+            watch,
+            judge,
+            looked: from,
+            stood_still,
+            from,
+            all: 0,
+            undisturbed: 0,
+            latency,
+            service,
+            delay,
+        })
+    }
+
+    /// The generator looks at the clock. Between two looks it does the work of one request at most, so that what a
+    /// server's own burst of answers costs it is not taken for a disturbance.
+    pub(super) fn look(&mut self, now: u64) {
+        let still = Duration::from_nanos(now.saturating_sub(self.looked));
+        if still > MOST {
+            self.stood_still += still;
+        }
+        self.looked = now;
+    }
+
+    /// The generator has slept until now of its own will.
+    pub(super) fn slept(&mut self, now: u64) {
+        self.looked = now;
     }
 
     /// Closes the window if it is over; the time until the open one ends.
@@ -142,7 +133,9 @@ impl Windows {
     }
 
     fn close(&mut self, windows: u64) -> Result<()> {
-        let disturbed = self.judge.is_disturbed(self.watch.read()?);
+        let mut reading = self.watch.read()?;
+        reading.generator += self.stood_still;
+        let disturbed = self.judge.is_disturbed(reading);
         self.all += windows;
         if !disturbed {
             self.undisturbed += windows;
@@ -181,50 +174,20 @@ impl Windows {
 mod tests {
     use super::*;
 
-    fn reading(generator: u64, serving: u64, others: u64) -> Reading {
-        let micros = Duration::from_micros;
-        Reading { set: 0, generator: micros(generator), serving: micros(serving), others: micros(others) }
-    }
-
-    /// Which windows between the readings are disturbed.
-    fn disturbed(readings: &[Reading]) -> Vec<bool> {
-        let mut judge = Judge::new(readings[0]);
-        readings[1..].iter().map(|&reading| judge.is_disturbed(reading)).collect()
-    }
-
     #[test]
-    fn a_window_in_which_the_generator_waited_is_disturbed_and_so_is_the_next() {
-        let waited = [0, 100, 200, 301, 301, 301].map(|micros| reading(7_000 + micros, 0, 0));
-        assert_eq!(disturbed(&waited), [false, false, true, true, false]);
-    }
-
-    #[test]
-    fn only_strangers_excuse_the_server() {
-        // Kept off for 500 µs: by its own threads, by strangers, and by both.
-        let readings =
-            [reading(0, 0, 0), reading(0, 500, 500), reading(0, 1_000, 510), reading(0, 1_000, 600)];
-        assert_eq!(disturbed(&readings), [false, true, true]);
-        let both = [reading(0, 0, 0), reading(0, 500, 400), reading(0, 1_000, 799), reading(0, 1_000, 799)];
-        assert_eq!(disturbed(&both), [false, true, true]);
-        // What its threads used while nobody was kept off is no credit for later.
-        let credit = [reading(0, 0, 0), reading(0, 0, 40_000), reading(0, 101, 40_000)];
-        assert_eq!(disturbed(&credit), [false, true]);
-    }
-
-    #[test]
-    fn a_follower_does_not_disturb_its_own_follower() {
-        let mut readings = vec![reading(0, 0, 0)];
-        for waited in [200, 200, 400, 400, 400, 400] {
-            readings.push(reading(waited, 0, 0));
-        }
-        assert_eq!(disturbed(&readings), [true, true, true, true, false, false]);
-    }
-
-    #[test]
-    fn sums_of_other_threads_are_not_compared() {
-        let other = |serving| Reading { set: 1, ..reading(0, serving, 0) };
-        let readings = [reading(0, 9_000, 0), other(10), other(20), other(30)];
-        assert_eq!(disturbed(&readings), [true, true, false]);
+    fn standing_still_disturbs_and_sleeping_does_not() {
+        let length = WINDOW.as_nanos() as u64;
+        let most = MOST.as_nanos() as u64;
+        let mut windows = Windows::new(None, 0, 1_000.0).expect("own account");
+        windows.look(most);
+        windows.look(2 * most);
+        windows.slept(length - 1);
+        windows.look(length);
+        assert_eq!(windows.stood_still, Duration::ZERO);
+        windows.look(length + most + 1);
+        assert_eq!(windows.stood_still, MOST + Duration::from_nanos(1));
+        windows.at(length + most + 1).expect("own account");
+        assert_eq!((windows.all, windows.undisturbed), (1, 0));
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::summary::Summary;
 pub(super) const UNKNOWN: &str = "–";
 
 /// What the columns of undisturbed windows mean; under a table that has them.
-pub(super) const UNDISTURBED: &str = "Undisturbed: over those windows of 50 ms alone in which no other program kept the \
-    generator or the server’s serving threads off their CPUs for more than 100 µs, nor in the window before; beside it the \
+pub(super) const UNDISTURBED: &str = "Undisturbed: over those windows of 50 ms alone in which nothing kept the \
+    generator, and no other program the server’s serving threads, from their work for 100 µs \
+    longer than it always does, nor in the window before; beside it the \
     share of such windows. Where they are enough, they are what is judged.";
 
 /// Rows under headings.

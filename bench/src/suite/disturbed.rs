@@ -35,10 +35,7 @@ impl Suite<'_> {
     pub(super) fn disturbed(&self, report: &mut Report, node: Node, data: &Path, knee: f64) -> Result<Node> {
         self.bulk_load(report, &node, knee)?;
         let node = self.restarted(report, node, data, knee)?;
-        let node = self.caught_up(report, node, data, knee)?;
-        // What is measured next should find the store as it is after a load.
-        node.settle()?;
-        Ok(node)
+        self.caught_up(report, node, data, knee)
     }
 
     fn over_time(&self, node: &Node, knee: f64, range: u32) -> LoadPlan {
@@ -139,18 +136,18 @@ impl Suite<'_> {
             Ok(begin.elapsed())
         })?;
         tell("reads beside a catch-up", &measured.report);
-        let name = "p99 of reads at 50 % load beside a catch-up, against the same after it";
-        match beside_and_after(&measured.intervals, ready) {
-            Some((beside, after)) => {
-                report.facts.push(plain(name.into(), beside / after, "×"));
-                let name = "p99 of reads at 50 % load beside a catch-up";
-                report.facts.push(plain(name.into(), beside, "µs"));
-            }
-            None => report.notes.push(format!(
-                "Not quoted: {name}: it took {:.1} s of the {:.0} s that were looked at.",
-                ready.as_secs_f64(),
-                TIMELINE.as_secs_f64()
-            )),
+        // What is measured next should find the store as it is after a load.
+        node.settle()?;
+        plan.measured = TIMELINE / 4;
+        let quiet = plan.measure()?;
+        tell("reads after it", &quiet.report);
+        let name = "p99 of reads at 50 % load beside a catch-up";
+        let both = median_p99(&measured.intervals, ready).zip(median_p99(&quiet.intervals, plan.measured));
+        if let Some((beside, after)) = both {
+            report.facts.push(plain(name.into(), beside, "µs"));
+            report.facts.push(plain(format!("{name}, against the same after it"), beside / after, "×"));
+        } else {
+            report.notes.push(format!("Not quoted: {name}: it was over in {:.2} s.", ready.as_secs_f64()));
         }
         report.timelines.push(Timeline {
             name: "Reads at 50 % of the most while the node applies its whole log".into(),
@@ -204,18 +201,14 @@ fn mark(at: Duration, label: &str) -> Mark {
     Mark { at_s: at.as_secs_f64(), label: label.to_owned() }
 }
 
-/// The median p99 of the pieces before the node was ready, and of those in the last quarter of the line: by then it is
-/// at rest. Nothing if one of the two has no piece of its own.
-fn beside_and_after(intervals: &[Interval], ready: Duration) -> Option<(f64, f64)> {
-    let (ready, piece) = (ready.as_secs_f64(), PIECE.as_secs_f64());
-    let rest = TIMELINE.as_secs_f64() * 0.75;
-    let p99 = |wanted: &dyn Fn(&Interval) -> bool| {
-        let wanted = intervals.iter().filter(|interval| interval.rate > 0.0 && wanted(interval));
-        median(wanted.map(|interval| interval.p99_us))
-    };
-    let beside = p99(&|interval| interval.from_s + piece <= ready)?;
-    let after = p99(&|interval| interval.from_s >= rest)?;
-    (ready < rest).then_some((beside, after))
+/// The median p99 of the pieces that were over by then; nothing if there is none.
+fn median_p99(intervals: &[Interval], until: Duration) -> Option<f64> {
+    // The pieces' ends are sums of fractions.
+    let until = until.as_secs_f64() + 1e-6;
+    let over = intervals
+        .iter()
+        .filter(|interval| interval.rate > 0.0 && interval.from_s + PIECE.as_secs_f64() <= until);
+    median(over.map(|interval| interval.p99_us))
 }
 
 #[cfg(test)]
@@ -223,23 +216,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_judged_before_ready_and_at_rest() {
+    fn pieces_with_answers_count_until_their_end() {
         let interval = |i: u32| Interval {
             from_s: f64::from(i) * 0.2,
             rate: if i == 2 { 0.0 } else { 1.0 },
             p50_us: 0.0,
-            p99_us: match i {
-                2 => 0.0,
-                0..10 => 300.0,
-                10..30 => 70_000.0,
-                _ => 100.0,
-            },
+            p99_us: if i < 10 { f64::from(i) } else { 70_000.0 },
             max_us: 0.0,
         };
         let intervals: Vec<Interval> = (0..40).map(interval).collect();
-        assert_eq!(beside_and_after(&intervals, Duration::from_secs(2)), Some((300.0, 100.0)));
-        assert_eq!(beside_and_after(&intervals, Duration::from_millis(100)), None);
-        assert_eq!(beside_and_after(&intervals, Duration::from_secs(7)), None);
+        let median = |millis| median_p99(&intervals, Duration::from_millis(millis));
+        assert_eq!([median(100), median(200), median(790)], [None, Some(0.0), Some(0.5)]);
+        assert_eq!(median(2_000), Some(5.0));
     }
 
     #[test]
