@@ -21,6 +21,7 @@ mod fault_disk;
 #[cfg(test)]
 mod model;
 mod options;
+mod pace;
 mod queue;
 mod reader;
 mod record;

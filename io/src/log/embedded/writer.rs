@@ -1,6 +1,6 @@
 //! The group commit: everything queued becomes one write and one sync, then all of it is answered.
 //!
-//! Queue → group → (roll) → encode → write → sync → publish → ring → acks.
+//! Queue → group → (roll) → encode → write → sync → publish → ring → acks → (rest).
 //!
 //! Invariants: nothing is published or acknowledged before its sync; offsets advance only with a durable group; at most
 //! the last group of the last segment is not yet durable. A write that fails is taken back by cutting the file, and
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::disk::LogFile;
 use super::options::{EmbeddedOptions, Platform};
+use super::pace;
 use super::queue::{Append, Work};
 use super::record::{self, Stamp};
 use super::recovery::Recovered;
@@ -117,15 +118,20 @@ impl Writer {
                 break;
             }
             if !self.backlog.is_empty() {
-                self.commit();
+                let rest = self.commit();
+                // What the limits of a group have left behind waits no longer.
+                if self.backlog.is_empty() && !closing {
+                    std::thread::sleep(rest);
+                }
             }
         }
         self.shared.bell.ring(true);
     }
 
-    /// Writes and answers one group.
-    fn commit(&mut self) {
+    /// Writes and answers one group; how long to let calls gather then.
+    fn commit(&mut self) -> Duration {
         let (messages, bytes) = self.form_group();
+        let (calls, begun) = (self.group.len(), Instant::now());
         match self.write_group(messages, bytes) {
             Ok(answers) => {
                 for (append, offsets) in self.group.drain(..).zip(answers) {
@@ -139,11 +145,13 @@ impl Writer {
                 }
             }
         }
+        let rest = pace::rest(calls, begun.elapsed());
         self.shared.queue.finish(messages, bytes);
         self.buffer.clear();
         if self.buffer.capacity() > KEEP_GROUPS * self.options.group_bytes {
             self.buffer = Vec::new();
         }
+        rest
     }
 
     /// Takes calls from the backlog up to the limits, at least one. Returns their messages and bytes.
