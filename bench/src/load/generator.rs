@@ -73,7 +73,7 @@ impl<'a> Generator<'a> {
                 let stream = open(plan, &poll, index)?;
                 let request = lane.template.bytes();
                 connections.push(Connection::new(stream, number, plan.protocol, request, workload.keys()));
-                lane.idle.push(index);
+                lane.idle.push_back(index);
             }
         }
         Ok(Self {
@@ -176,14 +176,14 @@ impl<'a> Generator<'a> {
     /// Sends what is due as far as connections are free; how long to wait for events then.
     fn send_due(&mut self, lane: usize, now: u64) -> Result<Duration> {
         if self.lanes[lane].interval == 0.0 {
-            while let Some(index) = self.lanes[lane].idle.pop() {
+            while let Some(index) = self.lanes[lane].idle.pop_front() {
                 self.send(index, now, now)?;
             }
             return Ok(Duration::MAX);
         }
         let mut due = self.lanes[lane].next_due();
         while due <= now {
-            let Some(index) = self.lanes[lane].idle.pop() else {
+            let Some(index) = self.lanes[lane].idle.pop_front() else {
                 return Ok(Duration::MAX);
             };
             let now = self.now();
@@ -247,7 +247,7 @@ impl<'a> Generator<'a> {
                 let sent = connection.send_again(now);
                 self.unless_ended(index, sent)?;
             } else {
-                self.lanes[connection.lane].idle.push(index);
+                self.lanes[connection.lane].idle.push_back(index);
             }
         }
         // As long before the next try as before a request that is due.
@@ -289,7 +289,7 @@ impl<'a> Generator<'a> {
         if lane.interval == 0.0 {
             return self.send(index, now, now);
         }
-        lane.idle.push(index);
+        lane.idle.push_back(index);
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! **Not here**: connections in flight (`connection`), and the loop that keeps the pace (`generator`).
 
+use std::collections::VecDeque;
+
 use hdrhistogram::Histogram;
 
 use super::LoadPlan;
@@ -17,8 +19,8 @@ pub(super) struct Lane {
     workload: Workload,
     pub(super) template: Template,
     pub(super) picker: Picker,
-    /// Its connections without a request.
-    pub(super) idle: Vec<usize>,
+    /// Its connections without a request, used in turn.
+    pub(super) idle: VecDeque<usize>,
     /// Time between two requests in the open loop, in ns; 0 in the closed loop.
     pub(super) interval: f64,
     /// Requests sent since the pace was last restarted, and when that was.
@@ -45,7 +47,7 @@ impl Lane {
                 plan.range,
                 plan.distribution,
             ),
-            idle: Vec::new(),
+            idle: VecDeque::new(),
             interval: rate.map_or(0.0, |rate| 1e9 / rate),
             paced: 0,
             pace_from: 0,
