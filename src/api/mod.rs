@@ -198,6 +198,10 @@ async fn json_body(
 }
 
 fn is_json(declared: &HeaderValue) -> bool {
+    // As nearly every client says it.
+    if declared == JSON {
+        return true;
+    }
     let Ok(text) = declared.to_str() else { return false };
     let essence = text.split(';').next().unwrap_or("").trim();
     essence.eq_ignore_ascii_case("application/json")
