@@ -119,15 +119,27 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until it is done with what it does in the background (compaction after a load), two minutes at most: what
-    /// is measured next should be requests.
+    /// Waits until it does nothing in the background, two minutes at most: what is measured next should be requests.
     pub(crate) fn settle(&self) -> Result<()> {
+        self.be_quiet(1)
+    }
+
+    /// The same after a load, when write buffers that rest for five seconds become tables, and those are compacted.
+    pub(crate) fn settle_after_load(&self) -> Result<()> {
+        self.be_quiet(7)
+    }
+
+    /// Waits for so many quiet seconds in a row.
+    fn be_quiet(&self, wanted: u32) -> Result<()> {
         const LOOK: Duration = Duration::from_secs(1);
+        let mut quiet = 0;
         for _ in 0..120 {
             let before = cpu::process_time(self.pid())?;
             thread::sleep(LOOK);
             interrupt::check()?;
-            if cpu::process_time(self.pid())?.saturating_sub(before) < LOOK / 20 {
+            let busy = cpu::process_time(self.pid())?.saturating_sub(before) >= LOOK / 20;
+            quiet = if busy { 0 } else { quiet + 1 };
+            if quiet == wanted {
                 return Ok(());
             }
         }

@@ -19,6 +19,8 @@ use crate::summary::{self, Summary};
 
 /// Offered loads, as shares of what the closed loop reached.
 const LOADS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+/// Warm-up for each connection.
+const PER_CONNECTION: Duration = Duration::from_micros(200);
 /// The load at which single requests are judged.
 const JUDGED: f64 = 0.7;
 const P50_US: f64 = 100.0;
@@ -40,6 +42,8 @@ impl Suite<'_> {
         let mut plan = self.plan(server, Workload::Get(1), FEW);
         plan.rate = Some(rate);
         plan.connections = connections;
+        // Accepting them all takes a while, and each should have had its first request.
+        plan.warmup = plan.warmup.max(PER_CONNECTION * u32::try_from(connections).unwrap_or(u32::MAX));
         plan
     }
 

@@ -166,7 +166,7 @@ impl<'a> Suite<'a> {
         let node = self.node(&data, 1, &[room])?;
         say(&format!("putting {} records of {} bytes", self.set.records, self.set.value_bytes));
         fill::fill(node.api(), self.set)?;
-        node.settle()?;
+        node.settle_after_load()?;
         self.cached_lines(&mut report, &yardsticks, &node)?;
         node.settle()?;
         let knee = report.rate_of(lines::ONE_KEY).unwrap_or(10_000.0);
