@@ -238,6 +238,7 @@ fn log_options(config: &Config) -> EmbeddedOptions {
     EmbeddedOptions {
         max_message_bytes: config.storage.max_message_bytes,
         retention: config.storage.log_retention,
+        cpus: background_cpus(config),
         ..EmbeddedOptions::new(config.cluster.partitions.get())
     }
 }
@@ -337,7 +338,12 @@ impl Node {
     ) -> Result<Self, NodeError> {
         let shards = routes.shards;
         let (max, partitions) = (log.max_message_bytes(), routes.partitions);
-        let offload = Offload::start(move || Parser::new(partitions, max))
+        let background = background_cpus(config);
+        let parser = move || {
+            pin(&background);
+            Parser::new(partitions, max)
+        };
+        let offload = Offload::start(parser)
             .map_err(|error| NodeError::System(format!("cannot start a thread: {error}")))?;
         let runtimes = (0..shards.get()).map(|_| Runtime::new()).collect::<Result<Vec<_>, _>>();
         let runtimes = runtimes

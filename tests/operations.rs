@@ -533,3 +533,30 @@ fn a_damaged_log_is_refused_and_not_cut() {
     let listed = node.client().post("/records/list", r#"{"pk":"damage"}"#).records();
     assert_eq!(listed.len(), 200);
 }
+
+/// A sync of the log is system calls that nothing interrupts for a reader: they belong where no core serves.
+#[test]
+fn what_serves_nobody_stays_off_the_cores_cpus() {
+    let all = rustix::thread::sched_getaffinity(None).expect("own CPUs");
+    let mut usable = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu));
+    let serving = usable.next().expect("a CPU").to_string();
+    let shared = usable.next().is_none();
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let node = Node::start(scratch.path(), &[("SHARDS", "1"), ("SHARD_CPUS", &serving)]);
+    let mut seen = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", node.id())).expect("a process") {
+        let thread = thread.expect("a thread").path();
+        let text = |file: &str| std::fs::read_to_string(thread.join(file)).unwrap_or_default();
+        let (name, status) = (text("comm").trim().to_owned(), text("status"));
+        let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let cpus = cpus.unwrap_or_default().trim().to_owned();
+        // A list such as 1 or 1-3,5; the serving CPU is the lowest, so it would stand first.
+        let beside = cpus.split([',', '-']).next() == Some(&serving);
+        if ["log", "parse", "ingest", "firescroll-writ"].contains(&name.as_str()) {
+            assert_eq!(beside, shared, "{name} may run on {cpus}, the core on {serving}");
+            seen.push(name);
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, ["firescroll-writ", "ingest", "log", "parse"]);
+}
