@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use mio::event::{Event, Source};
 use mio::{Events, Interest, Token};
+use slab::Slab;
 
 use super::doorbell::Doorbell;
 use super::task;
@@ -80,8 +81,7 @@ pub(super) struct Reactor {
     poll: RefCell<mio::Poll>,
     events: RefCell<Events>,
     doorbell: Arc<Doorbell>,
-    sockets: RefCell<Vec<Option<Rc<Readiness>>>>,
-    free: RefCell<Vec<usize>>,
+    sockets: RefCell<Slab<Rc<Readiness>>>,
     pub(super) timers: Timers,
     /// Who waits for the next look.
     looking: RefCell<Vec<Waker>>,
@@ -110,8 +110,7 @@ impl Reactor {
             poll: RefCell::new(poll),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             doorbell,
-            sockets: RefCell::new(Vec::new()),
-            free: RefCell::new(Vec::new()),
+            sockets: RefCell::new(Slab::new()),
             timers: Timers::default(),
             looking: RefCell::new(Vec::new()),
             looks: Cell::new(0),
@@ -148,19 +147,13 @@ impl Reactor {
         socket: &mut impl Source,
         interest: Interest,
     ) -> io::Result<Registration> {
-        let mut sockets = self.sockets.borrow_mut();
-        let place = self.free.borrow_mut().pop().unwrap_or(sockets.len());
-        if place == sockets.len() {
-            sockets.push(None);
-        }
         let readiness = Rc::new(Readiness {
             readable: Cell::new(true),
             ended: Cell::new(false),
             reader: RefCell::new(None),
             writer: RefCell::new(None),
         });
-        sockets[place] = Some(Rc::clone(&readiness));
-        drop(sockets);
+        let place = self.sockets.borrow_mut().insert(Rc::clone(&readiness));
         let registration = Registration { reactor: Rc::clone(self), place, readiness };
         self.poll.borrow().registry().register(socket, Token(place), interest)?;
         Ok(registration)
@@ -176,8 +169,7 @@ impl Reactor {
         }
         self.stood_back.set(false);
         let now = Instant::now();
-        let waiting =
-            !idle || self.stopped.get() || !self.looking.borrow().is_empty() || self.doorbell.has_rung();
+        let waiting = !idle || !self.looking.borrow().is_empty() || self.doorbell.has_rung();
         if waiting {
             self.look(Some(Duration::ZERO));
         } else if !self.polled_busily(now) {
@@ -230,7 +222,7 @@ impl Reactor {
         }
         let sockets = self.sockets.borrow();
         for event in &*events {
-            if let Some(Some(socket)) = sockets.get(event.token().0) {
+            if let Some(socket) = sockets.get(event.token().0) {
                 socket.happened(event);
             }
         }
@@ -278,8 +270,7 @@ pub(super) struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         // An event of this look that is still on its way may reach the next socket in this place, which then reads in vain.
-        self.reactor.sockets.borrow_mut()[self.place] = None;
-        self.reactor.free.borrow_mut().push(self.place);
+        self.reactor.sockets.borrow_mut().remove(self.place);
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
+use slab::Slab;
 
 use super::doorbell::Doorbell;
 use super::reactor;
@@ -99,29 +100,22 @@ thread_local! {
 
 /// The glommio wakers of this core's tasks, and how many tasks have run.
 struct Table {
-    wakers: RefCell<Vec<Option<Waker>>>,
-    free: RefCell<Vec<usize>>,
+    wakers: RefCell<Slab<Option<Waker>>>,
     ran: Cell<u64>,
 }
 
 impl Table {
     const fn new() -> Table {
-        Table { wakers: RefCell::new(Vec::new()), free: RefCell::new(Vec::new()), ran: Cell::new(0) }
+        Table { wakers: RefCell::new(Slab::new()), ran: Cell::new(0) }
     }
 
     fn enter(&self) -> usize {
-        let mut wakers = self.wakers.borrow_mut();
-        let place = self.free.borrow_mut().pop().unwrap_or(wakers.len());
-        if place == wakers.len() {
-            wakers.push(None);
-        }
-        place
+        self.wakers.borrow_mut().insert(None)
     }
 
     fn leave(&self, place: usize) {
         // Dropped after the table is free again.
-        let _waker = self.wakers.borrow_mut()[place].take();
-        self.free.borrow_mut().push(place);
+        let _waker = self.wakers.borrow_mut().remove(place);
     }
 
     /// A glommio task has one waker for life, so the first is kept.
