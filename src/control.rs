@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use firescroll_io::http::Heartbeat;
 use firescroll_io::log::Log;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::internal::{self, Internal};
 use crate::progress::Progress;
@@ -91,9 +92,9 @@ pub fn until_stopped(
 /// Ends only when the node must.
 async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>], supervisor: &mut Supervisor) {
     let mut stuck = vec![0; heartbeats.len()];
-    let mut ticks = tokio::time::interval(DUTY);
+    let mut ticks = duty_times();
     let mut beats = tokio::time::interval(BEAT);
-    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {
@@ -114,6 +115,14 @@ async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>], supervisor: 
             }
         }
     }
+}
+
+/// When the duties are done. Those that a suspended machine or a stopped process has missed are not made up for: in one
+/// burst they would count as that many checks with a silent core.
+fn duty_times() -> Interval {
+    let mut times = tokio::time::interval(DUTY);
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    times
 }
 
 /// What the node does, in a few words for people.
@@ -184,6 +193,17 @@ mod tests {
     use firescroll_shard::{Offset, PartitionId};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspended_machine_has_missed_its_duties_for_good() {
+        let mut times = duty_times();
+        times.tick().await;
+        tokio::time::advance(DUTY * 60).await;
+        times.tick().await;
+        let next = tokio::time::Instant::now();
+        times.tick().await;
+        assert_eq!(next.elapsed(), DUTY);
+    }
 
     #[test]
     fn the_state_in_words_follows_the_progress() {
