@@ -3,8 +3,9 @@
 //! Write sets come in through a bounded queue, in the order of their numbers. What has queued up is committed
 //! as one fjall batch (within limits), because one journal write for many small sets costs little more than
 //! one for a single set. Then a completion goes back for each set, and the executor drops the rows from its
-//! overlay. Every
-//! [`PERSIST_INTERVAL`] with something new, the store is synced and the now durable checkpoints are reported.
+//! overlay. While little is queued, the thread takes a few sets at a time and rests between: readers find the rows in the
+//! overlay, and nobody waits for a commit. Every [`PERSIST_INTERVAL`] with something new, the store is synced and the now
+//! durable checkpoints are reported.
 //!
 //! A partition that has not been written to for [`SETTLE_AFTER`] has its write buffer turned into a table: a lookup
 //! in a sorted table with a filter costs half of one in a large skip list.
@@ -36,6 +37,14 @@ pub(crate) const QUEUE_SETS: usize = 1024;
 /// A batch takes in further sets up to these sizes.
 const MAX_BATCH_ROWS: usize = 500;
 const MAX_BATCH_BYTES: usize = 4 << 20;
+
+/// While fewer sets than this wait, and they are small, the thread takes its time.
+const CROWD: usize = 64;
+/// Rows of a batch then. Where the thread shares a CPU with readers, these wait for all of it: some 50 µs.
+const FEW_ROWS: usize = 8;
+/// The rest after it, in which further sets gather: to wake this thread for each of them costs the serving core more than
+/// to apply it.
+const REST: Duration = Duration::from_millis(1);
 
 /// What the executor asks of the thread, in order.
 enum Job {
@@ -196,8 +205,13 @@ impl Run {
             };
             match first {
                 Some(Job::Set(first)) => {
-                    let group = self.gather(first, &mut held);
+                    let is_crowded = first.rows.len() > FEW_ROWS || self.queue.len() >= CROWD;
+                    let most_rows = if is_crowded { MAX_BATCH_ROWS } else { FEW_ROWS };
+                    let group = self.gather(first, most_rows, &mut held);
                     self.commit(group);
+                    if !is_crowded {
+                        std::thread::sleep(REST);
+                    }
                 }
                 Some(Job::Open(partition)) => self.open(partition),
                 Some(Job::Close { partition, closed }) => closed(self.close(partition)),
@@ -223,15 +237,14 @@ impl Run {
         if self.broken.is_some() { Err(StoreError::poisoned(self.store.path())) } else { Ok(()) }
     }
 
-    /// What else is queued and fits into one batch. A job that does not is held for the next turn.
-    fn gather(&self, first: WriteSet, held: &mut Option<Job>) -> Vec<WriteSet> {
+    /// What else is queued and fits into one batch of at most so many rows. A job that does not is held for the next turn.
+    fn gather(&self, first: WriteSet, most_rows: usize, held: &mut Option<Job>) -> Vec<WriteSet> {
         let (mut rows, mut bytes) = (first.rows.len(), first.load.bytes);
         let mut group = vec![first];
         while let Ok(next) = self.queue.try_recv() {
             match next {
                 Job::Set(next)
-                    if rows + next.rows.len() <= MAX_BATCH_ROWS
-                        && bytes + next.load.bytes <= MAX_BATCH_BYTES =>
+                    if rows + next.rows.len() <= most_rows && bytes + next.load.bytes <= MAX_BATCH_BYTES =>
                 {
                     rows += next.rows.len();
                     bytes += next.load.bytes;
