@@ -16,6 +16,10 @@ use crossbeam_queue::SegQueue;
 
 use super::task::Token;
 
+/// Tasks that one look wakes; the others run behind what the sockets have brought meanwhile. One sync of the log answers
+/// any number of writers at once, and readers should not wait for them all.
+pub(super) const WAKES: usize = 4;
+
 /// One core's doorbell.
 pub struct Doorbell {
     asleep: AtomicBool,
@@ -85,14 +89,19 @@ impl Doorbell {
         self.news.load(Ordering::Relaxed)
     }
 
-    /// Takes the word that was left; says whether there was any.
+    /// Takes word that was left, of a few tasks; says whether there was any.
     pub(super) fn collect(&self, mut wake: impl FnMut(&Token)) -> bool {
         // Before the queue is emptied: word left from here on rings again.
         if !self.news.swap(false, Ordering::SeqCst) {
             return false;
         }
-        while let Some(task) = self.to_wake.pop() {
+        for _ in 0..WAKES {
+            let Some(task) = self.to_wake.pop() else { return true };
             wake(&task);
+        }
+        if !self.to_wake.is_empty() {
+            // For the next look.
+            self.news.store(true, Ordering::SeqCst);
         }
         true
     }

@@ -42,6 +42,38 @@ fn other_threads_wake_tasks_of_a_core_that_sleeps() {
     core.expect("a core").join().expect("a clean end");
 }
 
+/// As when one sync of the log answers many writers.
+#[test]
+fn between_two_looks_other_threads_wake_but_a_few() {
+    const TASKS: usize = 10 * doorbell::WAKES + 1;
+    let woken_at = on_a_core(|| async {
+        let (word, waiting): (Vec<_>, Vec<_>) =
+            (0..TASKS).map(|_| futures_channel::oneshot::channel()).unzip();
+        let looks = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = waiting
+            .into_iter()
+            .map(|waiting: futures_channel::oneshot::Receiver<()>| {
+                let looks = Rc::clone(&looks);
+                spawn(async move {
+                    waiting.await.expect("word is left");
+                    looks.borrow_mut().push(reactor::current().looks());
+                })
+            })
+            .collect();
+        // The core does not look before all is left.
+        let leave = move || word.into_iter().for_each(|word| word.send(()).expect("somebody waits"));
+        std::thread::spawn(leave).join().expect("no panic");
+        for task in tasks {
+            task.await;
+        }
+        looks.take()
+    });
+    assert_eq!(woken_at.len(), TASKS);
+    for few in woken_at.chunk_by(|one, next| one == next) {
+        assert!(few.len() <= doorbell::WAKES, "{woken_at:?}");
+    }
+}
+
 /// What one core leaves for another: a number in shared memory, and a ring.
 #[test]
 fn no_ring_between_cores_is_lost() {
