@@ -14,7 +14,6 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod core;
-pub mod cpu;
 pub mod error;
 pub mod export;
 pub mod ingest;

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use firescroll_io::cpu::{FEEDING, STORING, pin, stand_back};
 use firescroll_io::http::{Heartbeat, HttpLimits};
 use firescroll_io::log::kafka::{self, KafkaLog, KafkaOptions, Sasl, Tls};
 use firescroll_io::log::{EmbeddedLog, EmbeddedOptions, Log, LogError};
@@ -30,7 +31,6 @@ use crate::api::request::Parser;
 use crate::config::{Config, Kafka, LogKind};
 use crate::control;
 use crate::core::{self, Command, CoreSetup, Settings};
-use crate::cpu::{FEEDING, STORING, pin, stand_back};
 use crate::ingest::{Ingest, Parts, STEPS, Step};
 use crate::internal::Internal;
 use crate::layout::{Layout, LayoutError};

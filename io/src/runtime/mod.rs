@@ -36,6 +36,7 @@ pub use self::socket::{TcpListener, TcpStream};
 use self::task::Shell;
 pub use self::task::{Task, spawn, spawn_behind};
 pub use self::timer::{Timer, sleep};
+use crate::cpu::take_short_turns;
 
 /// How often glommio's reactor runs. When its timer fires before anything has run, the executor parks with tasks left
 /// (glommio/glommio#53); a thread does not lose its CPU for this long while its machine is of any use.
@@ -111,6 +112,7 @@ impl Runtime {
             .preempt_timer(PREEMPTION);
         let Runtime { poll, doorbell, busy_poll } = self;
         let running = builder.spawn(move || async move {
+            take_short_turns();
             let reactor = Reactor::install(poll, doorbell, busy_poll);
             glommio::spawn_local(Turns(Rc::clone(&reactor))).detach();
             glommio::spawn_local(async {

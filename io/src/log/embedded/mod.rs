@@ -39,7 +39,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use futures_channel::oneshot;
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 use self::options::Platform;
 use self::queue::Queue;
@@ -47,6 +46,7 @@ use self::reader::Reader;
 use self::shared::Shared;
 use self::writer::Writer;
 use super::{Ack, AppendError, Consumer, Log, LogError, LogStatus, Message};
+use crate::cpu::{STORING, pin, stand_back};
 
 pub use options::EmbeddedOptions;
 
@@ -84,6 +84,7 @@ impl EmbeddedLog {
             .name("log".to_owned())
             .spawn(move || {
                 pin(writer.cpus());
+                stand_back(STORING);
                 writer.run();
             })
             .map_err(|source| LogError::Io { action: "start the thread of", path: dir.to_owned(), source })?;
@@ -106,20 +107,6 @@ fn lock(dir: &Path) -> Result<File, LogError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(LogError::InUse { path }),
         Err(TryLockError::Error(source)) => Err(LogError::Io { action: "lock", path, source }),
-    }
-}
-
-/// Moves this thread to the given cores. A log on the wrong core is slower, not wrong: failure is only reported.
-fn pin(cpus: &[usize]) {
-    if cpus.is_empty() {
-        return;
-    }
-    let mut set = CpuSet::new();
-    for &cpu in cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU) {
-        set.set(cpu);
-    }
-    if let Err(error) = sched_setaffinity(None, &set) {
-        tracing::warn!(?cpus, %error, "cannot pin the log's thread");
     }
 }
 
