@@ -8,7 +8,7 @@ use crate::load::{LoadReport, Undisturbed};
 use crate::summary::Summary;
 
 /// A closed loop's report, from JSON so that a field with a default does not concern the tests.
-pub(super) fn load(rate: f64) -> LoadReport {
+pub(crate) fn load(rate: f64) -> LoadReport {
     let latency = json!({ "count": 1000, "mean_us": 60.0, "p50_us": 50.0, "p90_us": 100.0, "p99_us": 200.0,
         "p999_us": 400.0, "max_us": 900.0 });
     serde_json::from_value(json!({
@@ -118,7 +118,7 @@ fn timeline() -> Timeline {
 }
 
 /// A run with everything in it.
-pub(super) fn sample() -> Report {
+pub(crate) fn sample() -> Report {
     let pairs = |ratio: f64| {
         let noise = [0.99, 1.01, 1.0, 0.97, 1.02, 1.005, 0.995];
         noise.map(|noise| (98_000.0 * ratio * noise, 98_000.0 * (2.0 - noise)))

@@ -10,7 +10,7 @@
 mod compare;
 mod figures;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod html;
 mod markdown;
 mod model;

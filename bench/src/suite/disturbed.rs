@@ -10,7 +10,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::latency::{EASY, plain};
+use super::beside::EASY;
+use super::latency::plain;
 use super::{FEW, HOT, Suite, say, tell};
 use crate::client::Client;
 use crate::cpu;

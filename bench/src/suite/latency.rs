@@ -1,21 +1,22 @@
-//! The open loop: what a request waits, by load, by connections and beside writes.
+//! The open loop: what a request waits, by load and by connections.
 //!
 //! Every figure is from when a request was due; the uncorrected twin stands beside it in the report.
 //!
-//! **Not here**: what a core does at most (`lines`), which sets the loads that are tried, and time lines (`disturbed`).
+//! **Not here**: what a core does at most (`lines`), which sets the loads that are tried, reads beside writes (`beside`), and
+//! time lines (`disturbed`).
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{FEW, HOT, Suite, Yardsticks, tell};
+use super::{FEW, Suite, Yardsticks, tell};
 use crate::error::{Result, Tried};
-use crate::load::{LoadPlan, LoadReport, Measured};
+use crate::load::{LoadPlan, Measured};
 use crate::node::Node;
 use crate::process::Process;
 use crate::report::{Fact, Point, Quantile, Report, Sweep};
 use crate::request::Workload;
-use crate::summary::{self, Summary};
+use crate::summary;
 
 /// Offered loads, as shares of what the closed loop reached.
 const LOADS: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
@@ -27,13 +28,9 @@ const P50_US: f64 = 100.0;
 const P999_US: f64 = 1_000.0;
 /// Loads that the yardsticks are put under as well.
 const PACED: [f64; 3] = [0.3, 0.5, 0.7];
-/// The load at which disturbances are tried.
-pub(super) const EASY: f64 = 0.5;
-const WRITES: f64 = 5_000.0;
-const WRITES_RATIO: f64 = 2.0;
 /// Behind the name of a figure: what it is taken over.
-const CALM: &str = ", undisturbed windows";
-const ALL: &str = ", all windows";
+pub(super) const CALM: &str = ", undisturbed windows";
+pub(super) const ALL: &str = ", all windows";
 /// Quantiles of a curve: half of what is left, again and again.
 const HALVINGS: i32 = 17;
 
@@ -48,7 +45,7 @@ impl Suite<'_> {
     }
 
     /// One measurement of a sweep; its histogram is kept beside the report.
-    fn point(&self, name: &str, at: f64, measured: &Measured) -> Result<Point> {
+    pub(super) fn point(&self, name: &str, at: f64, measured: &Measured) -> Result<Point> {
         tell(name, &measured.report);
         let halves = (1..=HALVINGS).map(|n| 1.0 - 0.5_f64.powi(n));
         let curve = [0.0].into_iter().chain(halves).map(|quantile| Quantile {
@@ -136,25 +133,6 @@ impl Suite<'_> {
         }
         Ok(())
     }
-
-    /// Reads beside writes.
-    pub(super) fn beside_writes(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
-        let mut plan = self.paced(node.process(), knee * EASY, 64);
-        plan.range = HOT;
-        plan.measured = self.measured * 2;
-        let quiet = plan.measure()?;
-        tell("reads alone", &quiet.report);
-        plan.writes = Some(WRITES);
-        let beside = plan.measure()?;
-        tell("reads beside writes", &beside.report);
-        judge_beside(report, &quiet.report, &beside.report);
-        report.sweeps.push(Sweep {
-            name: "Reads at 50 % of the most".into(),
-            axis: "puts/s beside".into(),
-            points: vec![self.point("no puts", 0.0, &quiet)?, self.point("puts beside", WRITES, &beside)?],
-        });
-        Ok(())
-    }
 }
 
 fn judge(report: &mut Report, measured: &Measured) {
@@ -180,28 +158,6 @@ fn judge(report: &mut Report, measured: &Measured) {
         report.facts.push(plain(format!("{name} {of}{all}"), value, "µs"));
     }
     report.facts.push(plain("undisturbed windows at 70 % of the most".into(), calm.share * 100.0, "%"));
-}
-
-/// The p99 of reads beside puts against the same alone, by undisturbed windows if both have enough.
-fn judge_beside(report: &mut Report, quiet: &LoadReport, beside: &LoadReport) {
-    let name = "p99 of reads at 50 % load beside 5,000 puts/s, against the same alone";
-    if let Some(doubt) = quiet.doubt().or_else(|| beside.doubt()) {
-        report.notes.push(format!("Not quoted: {name}: {doubt}."));
-        return;
-    }
-    let ratio = |beside: &Summary, quiet: &Summary| beside.p99_us / quiet.p99_us;
-    let all = ratio(&beside.latency, &quiet.latency);
-    let calm = beside.calm().zip(quiet.calm()).map(|(beside, quiet)| ratio(&beside.latency, &quiet.latency));
-    let value = calm.unwrap_or(all);
-    report.facts.push(Fact {
-        name: format!("{name}{}", if calm.is_some() { CALM } else { "" }),
-        value,
-        unit: "×".into(),
-        target: Some(("≤ 2 ×".into(), value <= WRITES_RATIO)),
-    });
-    if calm.is_some() {
-        report.facts.push(plain(format!("{name}{ALL}"), all, "×"));
-    }
 }
 
 /// A figure without a target.

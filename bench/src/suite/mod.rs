@@ -1,7 +1,7 @@
 //! The canonical run: every line of the report in one go, on one machine, beside the yardsticks.
 //!
 //! yardsticks and a node with a data set → `lines` (closed loop: what each does at most) → `latency` (open loop: what
-//! each request waits, by load, by connections, beside writes; its histograms are kept as .hlog files) → `disturbed`
+//! each request waits, by load and by connections; its histograms are kept as .hlog files) → `beside` (reads beside puts) → `disturbed`
 //! (the same over time, over a restart and beside a catch-up) → `writes` (the way
 //! of a put, a restart) → `crossing` and `cores` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
 //! program on another.
@@ -12,6 +12,7 @@
 //! **Invariants**: everything started here is stopped here, on SIGINT and SIGTERM as well, and dies with this program; a run that could not measure a line has no report, but a
 //! yardstick that is not installed is left out and named. **Not here**: how a report looks (`report`).
 
+mod beside;
 mod cores;
 mod crossing;
 mod disturbed;
