@@ -62,6 +62,7 @@ impl Machine {
                 ("proc/sys/vm/zone_reclaim_mode", "0"),
                 ("proc/sys/kernel/numa_balancing", "0"),
                 ("proc/sys/kernel/nmi_watchdog", "0"),
+                ("proc/sys/kernel/sched_autogroup_enabled", "0"),
                 ("proc/sys/kernel/watchdog", "1"),
                 ("proc/sys/kernel/watchdog_cpumask", "0,4-7"),
                 ("proc/sys/net/core/somaxconn", "4096"),
@@ -194,7 +195,7 @@ fn a_machine_in_good_order_is_found_so() {
         let wanted = if thing == "disk" { "unknown" } else { "ok" };
         assert_eq!(finding.level, wanted, "{thing}: {finding:?}");
     }
-    assert!(findings.len() >= 30, "{findings:#?}");
+    assert!(findings.len() >= 32, "{findings:#?}");
 }
 
 /// Everything at once. What can be mended by a command, that command mends.
@@ -368,6 +369,25 @@ fn where_every_cpu_serves_that_is_said_first() {
     assert_eq!(mend("smt"), "SHARD_CPUS=0-3 SHARDS=4");
     assert!(mend("irqs-eth0").contains("spare-cpus"));
     assert_eq!(mend("watchdog"), "sysctl -w kernel.watchdog=0");
+    assert_eq!((mend("autogroup"), mend("short-turns")), (String::new(), String::new()));
+}
+
+/// With spare CPUs nobody else is where cores serve.
+#[test]
+fn how_a_cpu_is_shared_matters_where_it_is() {
+    let old = [
+        ("proc/sys/kernel/sched_autogroup_enabled", "1"),
+        ("proc/sys/kernel/osrelease", "6.8.0-31-generic"),
+    ];
+    let machine = Machine::in_good_order().with(&old);
+    let (_, apart) = machine.findings(&SERVING);
+    let (_, together) = machine.findings(&[]);
+    for (thing, mend) in [("autogroup", "sched_autogroup_enabled=0"), ("short-turns", "newer kernel")] {
+        assert_eq!((apart[thing].level.as_str(), together[thing].level.as_str()), ("ok", "warn"), "{thing}");
+        assert!(together[thing].mend.as_ref().is_some_and(|said| said.contains(mend)), "{thing}");
+    }
+    machine.mend(together["autogroup"].mend.as_ref().expect("looked at"));
+    assert_eq!(machine.findings(&[]).1["autogroup"].level, "ok");
 }
 
 #[test]
