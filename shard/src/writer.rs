@@ -41,10 +41,10 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 /// While fewer sets than this wait, and they are small, the thread takes its time.
 const CROWD: usize = 64;
 /// Rows of a batch then. Where the thread shares a CPU with readers, these wait for all of it: some 50 µs.
-const FEW_ROWS: usize = 8;
+const FEW_ROWS: usize = 4;
 /// The rest after it, in which further sets gather: to wake this thread for each of them costs the serving core more than
 /// to apply it.
-const REST: Duration = Duration::from_millis(1);
+const REST: Duration = Duration::from_micros(500);
 
 /// What the executor asks of the thread, in order.
 enum Job {
