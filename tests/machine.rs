@@ -375,10 +375,8 @@ fn where_every_cpu_serves_that_is_said_first() {
 /// With spare CPUs nobody else is where cores serve.
 #[test]
 fn how_a_cpu_is_shared_matters_where_it_is() {
-    let old = [
-        ("proc/sys/kernel/sched_autogroup_enabled", "1"),
-        ("proc/sys/kernel/osrelease", "6.8.0-31-generic"),
-    ];
+    let old =
+        [("proc/sys/kernel/sched_autogroup_enabled", "1"), ("proc/sys/kernel/osrelease", "6.8.0-31-generic")];
     let machine = Machine::in_good_order().with(&old);
     let (_, apart) = machine.findings(&SERVING);
     let (_, together) = machine.findings(&[]);

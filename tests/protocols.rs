@@ -233,7 +233,8 @@ fn listings_without_end_hold_up_no_other_request() {
     let rows = rows.iter().map(|sk| (sk.as_str(), format!(r#"{{"pad":"{pad}"}}"#)));
     let token = client.put_all("many", rows);
     client.one(&token, "many", "000").expect("it was put");
-    let load = Flood::start(home.api(), 40, 50, "/records/list", r#"{"pk":"many"}"#);
+    // However the kernel deals out the connections, all of these have room on the way between two cores: nothing is shed.
+    let load = Flood::start(home.api(), 20, 50, "/records/list", r#"{"pk":"many"}"#);
     // The core that lists also owns this record: it goes on taking writes, applying and answering.
     for n in 0..50 {
         let token = client.put("many", "beside", &data(n));
