@@ -499,6 +499,38 @@ fn a_stop_finishes_what_is_in_flight_and_closes_the_rest() {
 }
 
 #[test]
+fn a_stop_answers_each_connection_once_more_and_says_so() {
+    let server = Server::start(HttpLimits { last_call: GUARD, ..patient() });
+    let mut resting = server.connect();
+    send(&mut resting, get("/a"));
+    assert_eq!(response(&mut resting).1, b"/a");
+    let mut silent = server.connect();
+    let mut asking = server.connect();
+    send(&mut asking, "GET /in/two");
+    let mut busy = server.connect();
+    send(&mut busy, get("/hold"));
+    server.held.recv_timeout(GUARD).expect("it is being served");
+    let mut told = server.connect();
+    send(&mut told, [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
+    next_of(&mut told, SETTINGS);
+    server.order_stop(GUARD);
+    // All are told in one go.
+    next_of(&mut told, GOAWAY);
+    server.release.send(()).expect("it waits");
+    assert!(response(&mut busy).0.contains("connection: close"));
+    send(&mut resting, get("/b"));
+    send(&mut silent, get("/c"));
+    send(&mut asking, "/parts HTTP/1.1\r\nhost: test\r\n\r\n");
+    for (client, path) in [(&mut resting, "/b"), (&mut silent, "/c"), (&mut asking, "/in/two/parts")] {
+        let (head, body) = response(client);
+        assert_eq!((head.matches("connection: close").count(), body), (1, path.into()), "{head}");
+        assert_eq!(to_end(client), b"");
+    }
+    drop((resting, silent, asking, busy, told));
+    server.finish();
+}
+
+#[test]
 fn a_stop_cuts_what_outlives_its_grace() {
     let server = Server::start(patient());
     let mut busy = server.connect();

@@ -13,6 +13,9 @@ pub struct HttpLimits {
     pub idle_deadline: Duration,
     /// How long a client may leave less than 64 KiB of waiting response bytes unread.
     pub write_deadline: Duration,
+    /// When the server stops, how long an HTTP/1.1 connection at rest may still send a request, whose answer then tells the
+    /// client that it is the last. A connection that is closed without a word may just be carrying the next request.
+    pub last_call: Duration,
     /// Request line and headers together, in bytes. More is answered 431.
     pub max_head_bytes: usize,
     /// Header fields of one HTTP/1.1 request. More is answered 431.
@@ -28,6 +31,7 @@ impl Default for HttpLimits {
             head_deadline: Duration::from_secs(10),
             idle_deadline: Duration::from_secs(75),
             write_deadline: Duration::from_secs(30),
+            last_call: Duration::from_millis(100),
             max_head_bytes: 32 << 10,
             max_headers: 64,
             h2_max_concurrent_streams: 128,

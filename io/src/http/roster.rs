@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::counters::{ConnectionCounters, count};
 use super::limits::HttpLimits;
-use super::state::{ConnectionState, Deadlines, Phase, Verdict, millis};
+use super::state::{ConnectionState, Deadlines, Verdict, millis};
 use super::stop::Stop;
 use super::tick::{Clock, TICK};
 
@@ -65,6 +65,7 @@ impl Roster {
                 head: millis(limits.head_deadline),
                 idle: millis(limits.idle_deadline),
                 write: millis(limits.write_deadline),
+                last_call: millis(limits.last_call),
             },
             stop,
             counters,
@@ -114,7 +115,7 @@ impl Roster {
     pub(crate) fn sweep(&self) {
         if !self.aborted.get() && self.stop.deadline().is_some_and(|deadline| self.clock.now() >= deadline) {
             self.aborted.set(true);
-            self.tell_all(Verdict::Abort);
+            self.abort_all();
             return;
         }
         let places = self.places.borrow();
@@ -130,7 +131,9 @@ impl Roster {
 
     /// Tells every connection to finish.
     pub(crate) fn stop_all(&self) {
-        self.tell_all(Verdict::Stop);
+        for state in self.places.borrow().iter().flatten() {
+            state.stop();
+        }
     }
 
     /// Completes once no connection is left.
@@ -165,12 +168,9 @@ impl Roster {
         state.pass(verdict);
     }
 
-    fn tell_all(&self, verdict: Verdict) {
+    fn abort_all(&self) {
         for state in self.places.borrow().iter().flatten() {
-            // What lingers is closed already; only the end of all grace concerns it.
-            if verdict == Verdict::Abort || state.phase() != Phase::Lingering {
-                state.pass(verdict);
-            }
+            state.pass(Verdict::Abort);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_lite::future::poll_once;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
@@ -83,7 +84,11 @@ pub async fn serve<S, B>(
             look().await;
         }
     }
-    // The last connections of the kernel's queue are reset with the listener; other cores still have theirs.
+    // Those that the kernel has accepted already have their last call; what still comes is reset with the listener.
+    for _ in 0..HttpLimits::BACKLOG {
+        let Some(Ok(stream)) = poll_once(poll_fn(|cx| listener.poll_accept(cx))).await else { break };
+        core.welcome(stream, &service);
+    }
     drop(listener);
     core.roster.stop_all();
     core.roster.empty().await;

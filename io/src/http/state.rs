@@ -12,6 +12,9 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use http::Response;
+use http::header::{CONNECTION, HeaderValue};
+
 use super::frames::FrameTracker;
 use super::tick::Clock;
 
@@ -30,6 +33,7 @@ pub(crate) struct Deadlines {
     pub(crate) head: u64,
     pub(crate) idle: u64,
     pub(crate) write: u64,
+    pub(crate) last_call: u64,
 }
 
 /// A duration as milliseconds of the coarse clock, at least one.
@@ -137,15 +141,35 @@ impl ConnectionState {
         }
     }
 
+    /// The server stops. Whoever is being answered, or speaks HTTP/2, is told at once; others with their next answer
+    /// ([`ConnectionState::says_goodbye`]), or when they have asked nothing for a while.
+    pub(crate) fn stop(&self) {
+        match self.phase.get() {
+            // It is closed already.
+            Phase::Lingering => {}
+            Phase::Busy => self.pass(Verdict::Stop),
+            _ if self.is_http2() => self.pass(Verdict::Stop),
+            Phase::Opening | Phase::Head | Phase::Idle => self.drain(),
+        }
+    }
+
+    /// Whether the next answer should tell an HTTP/1.1 client that the connection closes behind it.
+    pub(crate) fn says_goodbye(&self) -> bool {
+        self.draining.get() && !self.is_http2()
+    }
+
+    /// From here on its rests are short.
+    fn drain(&self) {
+        self.draining.set(true);
+        if matches!(self.phase.get(), Phase::Opening | Phase::Idle) {
+            self.since.set(self.clock.now_ms());
+        }
+    }
+
     /// Passes `verdict` and wakes the task to carry it out.
     pub(crate) fn pass(&self, verdict: Verdict) {
         if verdict == Verdict::Stop {
-            self.draining.set(true);
-            self.since.set(if self.phase.get() == Phase::Idle {
-                self.clock.now_ms()
-            } else {
-                self.since.get()
-            });
+            self.drain();
         }
         self.verdict.set(verdict);
         if let Some(waker) = &*self.waker.borrow() {
@@ -232,7 +256,11 @@ impl ConnectionState {
             return Some(Verdict::WriteStalled);
         }
         let since = self.since.get();
+        let is_last_call = self.says_goodbye() && self.verdict.get() != Verdict::Stop;
         match self.phase.get() {
+            Phase::Opening | Phase::Idle if is_last_call => {
+                late(since, deadlines.last_call).then_some(Verdict::Stop)
+            }
             Phase::Opening | Phase::Head => late(since, deadlines.head).then_some(Verdict::HeadLate),
             Phase::Lingering => late(since, LINGER_MS).then_some(Verdict::Abort),
             Phase::Busy => {
@@ -312,7 +340,10 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     /// The response is there. Over HTTP/2 its body now waits for the client's flow control, which has a deadline.
-    pub(crate) fn respond(&mut self) {
+    pub(crate) fn respond<B>(&mut self, response: &mut Response<B>) {
+        if self.state.says_goodbye() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(http2) = &mut *self.state.http2.borrow_mut() {
             self.place = Some(http2.claim(self.state.clock.now_ms()));
         }
@@ -341,7 +372,7 @@ mod tests {
     use super::super::frames::PREFACE;
     use super::*;
 
-    const DEADLINES: Deadlines = Deadlines { head: 100, idle: 1000, write: 300 };
+    const DEADLINES: Deadlines = Deadlines { head: 100, idle: 1000, write: 300, last_call: 50 };
 
     fn after(clock: &Clock, ms: u64) {
         clock.advance(clock.now() + Duration::from_millis(ms));
@@ -459,9 +490,9 @@ mod tests {
         let state = ConnectionState::new(clock.clone());
         state.turn_http2(&PREFACE[..]);
         let mut stuck = state.begin();
-        stuck.respond();
+        stuck.respond(&mut Response::new(()));
         let mut healthy = state.begin();
-        healthy.respond();
+        healthy.respond(&mut Response::new(()));
         stuck.polled(false);
         after(&clock, 10_000);
         healthy.polled(true);
@@ -472,6 +503,39 @@ mod tests {
         assert_eq!(state.judge(&DEADLINES), Some(Verdict::WriteStalled));
         drop(stuck);
         assert_eq!(state.judge(&DEADLINES), None);
+    }
+
+    #[test]
+    fn the_next_answer_is_the_last_and_silence_ends_it() {
+        let clock = Clock::new();
+        let goodbye = |request: &mut InFlight| {
+            let mut response = Response::new(());
+            request.respond(&mut response);
+            response.headers().contains_key(CONNECTION)
+        };
+        let resting = ConnectionState::new(clock.clone());
+        assert!(!goodbye(&mut resting.begin()), "nobody stops");
+        after(&clock, 40);
+        resting.stop();
+        let silent = ConnectionState::new(clock.clone());
+        silent.stop();
+        after(&clock, 49);
+        assert_eq!((resting.judge(&DEADLINES), silent.judge(&DEADLINES)), (None, None));
+        assert_eq!(resting.verdict(), Verdict::Run, "it is not told yet");
+        resting.received(b"GET / HTTP/1.1\r\n\r\n");
+        let mut request = resting.begin();
+        after(&clock, 1);
+        assert_eq!(silent.judge(&DEADLINES), Some(Verdict::Stop));
+        assert!(goodbye(&mut request));
+        // Whoever is being answered is told at once, and HTTP/2 without that header.
+        let busy = ConnectionState::new(clock.clone());
+        let _request = busy.begin();
+        busy.stop();
+        let http2 = ConnectionState::new(clock);
+        http2.turn_http2(&PREFACE[..]);
+        http2.stop();
+        assert_eq!((busy.verdict(), http2.verdict()), (Verdict::Stop, Verdict::Stop));
+        assert!(!goodbye(&mut http2.begin()));
     }
 
     #[test]

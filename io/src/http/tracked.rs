@@ -91,8 +91,8 @@ where
         });
         let answer = service.call(request);
         async move {
-            let Ok(response) = answer.await;
-            in_flight.respond();
+            let Ok(mut response) = answer.await;
+            in_flight.respond(&mut response);
             Ok(response.map(|inner| TrackedBody { inner, in_flight }))
         }
     })
