@@ -55,12 +55,21 @@ pub(crate) struct AnswerReader {
     keep: bool,
     status: u16,
     length: usize,
+    last: bool,
 }
 
 impl AnswerReader {
     /// A reader at the start of an answer.
     pub(crate) fn new() -> Self {
-        Self { state: State::Head, head: Vec::new(), body: Vec::new(), keep: false, status: 0, length: 0 }
+        Self {
+            state: State::Head,
+            head: Vec::new(),
+            body: Vec::new(),
+            keep: false,
+            status: 0,
+            length: 0,
+            last: false,
+        }
     }
 
     /// Starts over for the next answer; `keep` says whether head and body are wanted.
@@ -70,6 +79,11 @@ impl AnswerReader {
         self.body.clear();
         self.keep = keep;
         self.length = 0;
+    }
+
+    /// Whether the answer said that the connection closes behind it.
+    pub(crate) fn is_last(&self) -> bool {
+        self.last
     }
 
     /// The body of an answer that was to be kept.
@@ -200,6 +214,7 @@ impl AnswerReader {
         let status = head.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or_else(wrong)?;
         self.status = number(status).ok_or_else(wrong)? as u16;
         self.state = State::Sized { left: 0 };
+        self.last = false;
         let mut lines = head;
         while let Some(end) = lines.iter().position(|&byte| byte == b'\n') {
             lines = &lines[end + 1..];
@@ -209,6 +224,8 @@ impl AnswerReader {
                 && value.eq_ignore_ascii_case(b"chunked")
             {
                 self.state = State::ChunkSize { size: 0, extension: false };
+            } else if let Some(value) = value_of(lines, b"connection:") {
+                self.last = value.eq_ignore_ascii_case(b"close");
             }
         }
         // A 304 or 204 has no body whatever its headers say.
@@ -256,6 +273,19 @@ fn number(digits: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_answer_of_a_connection_is_known() {
+        let mut reader = AnswerReader::new();
+        for (header, is_last) in
+            [("Connection: Close\r\n", true), ("", false), ("connection: keep-alive\r\n", false)]
+        {
+            reader.begin(false);
+            let answer = format!("HTTP/1.1 200 OK\r\n{header}content-length: 0\r\n\r\n");
+            reader.feed(answer.as_bytes()).expect("good");
+            assert_eq!(reader.is_last(), is_last, "{header}");
+        }
+    }
 
     const SIZED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 5\r\nFireScroll-Session: 3:9\r\n\r\nhello";
     const CHUNKED: &[u8] =

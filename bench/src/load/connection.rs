@@ -5,6 +5,7 @@
 //! **Not here**: the event loop and the histograms (`generator`).
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
@@ -84,6 +85,13 @@ impl Connection {
         self.reader = Reader::new(protocol);
         self.number = 1;
         self.ended = false;
+    }
+
+    /// Tells the other end that this one has gone: it may wait for that.
+    pub(super) fn hang_up(&mut self) {
+        self.ended = true;
+        // Fails when the other end has gone first.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Sends the same request again; it stays due when it was.

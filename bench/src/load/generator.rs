@@ -216,10 +216,11 @@ impl<'a> Generator<'a> {
 
     /// What came out, unless the connection has ended and shall be opened again.
     fn unless_ended<T>(&mut self, index: usize, outcome: Result<T>) -> Result<Option<T>> {
-        let connection = &self.connections[index];
+        let connection = &mut self.connections[index];
         match outcome {
             Ok(value) => Ok(Some(value)),
             Err(_) if self.plan.reopen && connection.ended => {
+                connection.hang_up();
                 let (lane, busy) = (connection.lane, connection.busy);
                 self.again.ended(index, busy, self.now());
                 self.lanes[lane].idle.retain(|&idle| idle != index);
@@ -286,10 +287,14 @@ impl<'a> Generator<'a> {
             }
         }
         lane.check(&self.plan.set, connection, status, length, &mut self.scratch)?;
-        if lane.interval == 0.0 {
+        if self.plan.reopen && connection.reader.is_last() {
+            self.connections[index].hang_up();
+            self.again.ended(index, false, now);
+        } else if lane.interval == 0.0 {
             return self.send(index, now, now);
+        } else {
+            lane.idle.push_back(index);
         }
-        lane.idle.push_back(index);
         Ok(())
     }
 }

@@ -60,6 +60,11 @@ impl Reader {
         }
     }
 
+    /// Whether the answer said that the connection closes behind it. HTTP/2 has another way, and Redis none.
+    pub(crate) fn is_last(&self) -> bool {
+        matches!(self, Self::Http1(reader) if reader.is_last())
+    }
+
     /// The body of an answer that was to be kept.
     pub(crate) fn body(&self) -> &[u8] {
         match self {

@@ -26,8 +26,9 @@ struct Pair {
 }
 
 impl Suite<'_> {
-    pub(super) fn beside_writes(&self, report: &mut Report, node: &Node, knee: f64) -> Result<()> {
-        let mut quiet = self.paced(node.process(), knee * EASY, 64);
+    /// `most` is what the same reads reach in the closed loop.
+    pub(super) fn beside_writes(&self, report: &mut Report, node: &Node, most: f64) -> Result<()> {
+        let mut quiet = self.paced(node.process(), most * EASY, 64);
         quiet.range = HOT;
         let mut beside = quiet.clone();
         beside.writes = Some(WRITES);

@@ -173,7 +173,8 @@ impl<'a> Suite<'a> {
         let knee = report.rate_of(lines::ONE_KEY).unwrap_or(10_000.0);
         self.latencies(&mut report, &yardsticks, &node, knee)?;
         self.idle_connections(&mut report, &node)?;
-        self.beside_writes(&mut report, &node, knee)?;
+        let most = report.rate_of(lines::HOT_KEYS).unwrap_or(knee);
+        self.beside_writes(&mut report, &node, most)?;
         // Before anything writes records of another length: the whole log is applied again.
         let node = self.disturbed(&mut report, node, &data, knee)?;
         self.value_sizes(&mut report, &node)?;
