@@ -286,6 +286,7 @@ async fn linger(wire: &Wire, state: &ConnectionState) {
     if !finish(wire, state).await {
         return;
     }
+    state.part();
     let mut left = LINGER_BYTES;
     poll_fn(|cx| {
         loop {

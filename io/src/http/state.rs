@@ -52,8 +52,10 @@ pub(crate) enum Phase {
     Busy,
     /// Between requests.
     Idle,
-    /// Our last byte is on its way; what the client still sends is thrown away.
+    /// Our last byte is on its way.
     Lingering,
+    /// It is out; what the client still sends is thrown away.
+    Parting,
 }
 
 /// What the connection's task has to do.
@@ -145,8 +147,8 @@ impl ConnectionState {
     /// ([`ConnectionState::says_goodbye`]), or when they have asked nothing for a while.
     pub(crate) fn stop(&self) {
         match self.phase.get() {
-            // It is closed already.
-            Phase::Lingering => {}
+            // They are closed already, and not read on for much longer.
+            Phase::Lingering | Phase::Parting => self.draining.set(true),
             Phase::Busy => self.pass(Verdict::Stop),
             _ if self.is_http2() => self.pass(Verdict::Stop),
             Phase::Opening | Phase::Head | Phase::Idle => self.drain(),
@@ -216,10 +218,19 @@ impl ConnectionState {
         self.parked.set(parked);
     }
 
-    /// The connection is done; only the client's last bytes are awaited.
+    /// The connection is done; only its last bytes are awaited.
     pub(crate) fn linger(&self) {
         self.enter(Phase::Lingering);
         self.verdict.set(Verdict::Run);
+    }
+
+    /// The last byte is out; only the client's are awaited.
+    pub(crate) fn part(&self) {
+        self.phase.set(Phase::Parting);
+        // At a stop nobody is waited for long; otherwise both together have the same time.
+        if self.draining.get() {
+            self.since.set(self.clock.now_ms());
+        }
     }
 
     /// A send found no room in the socket.
@@ -262,7 +273,10 @@ impl ConnectionState {
                 late(since, deadlines.last_call).then_some(Verdict::Stop)
             }
             Phase::Opening | Phase::Head => late(since, deadlines.head).then_some(Verdict::HeadLate),
-            Phase::Lingering => late(since, LINGER_MS).then_some(Verdict::Abort),
+            Phase::Parting if self.draining.get() => {
+                late(since, deadlines.last_call).then_some(Verdict::Abort)
+            }
+            Phase::Lingering | Phase::Parting => late(since, LINGER_MS).then_some(Verdict::Abort),
             Phase::Busy => {
                 let http2 = self.http2.borrow();
                 let oldest = http2.as_ref().and_then(|http2| http2.oldest_body())?;
@@ -536,6 +550,31 @@ mod tests {
         http2.stop();
         assert_eq!((busy.verdict(), http2.verdict()), (Verdict::Stop, Verdict::Stop));
         assert!(!goodbye(&mut http2.begin()));
+    }
+
+    #[test]
+    fn a_stop_waits_less_for_clients_that_do_not_close() {
+        let clock = Clock::new();
+        let [usual, stopped, told] = [(); 3].map(|()| ConnectionState::new(clock.clone()));
+        told.stop();
+        for state in [&usual, &stopped, &told] {
+            state.linger();
+        }
+        after(&clock, 900);
+        assert!(
+            [&usual, &stopped, &told].iter().all(|state| state.judge(&DEADLINES).is_none()),
+            "still sending"
+        );
+        for state in [&usual, &stopped, &told] {
+            state.part();
+        }
+        after(&clock, 50);
+        assert_eq!(told.judge(&DEADLINES), Some(Verdict::Abort));
+        assert_eq!((usual.judge(&DEADLINES), stopped.judge(&DEADLINES)), (None, None));
+        stopped.stop();
+        assert_eq!(stopped.judge(&DEADLINES), Some(Verdict::Abort));
+        after(&clock, 50);
+        assert_eq!(usual.judge(&DEADLINES), Some(Verdict::Abort));
     }
 
     #[test]
