@@ -39,9 +39,11 @@ const MAX_BATCH_ROWS: usize = 500;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// While fewer sets than this wait, and they are small, the thread takes its time.
-const CROWD: usize = 64;
-/// Rows of a batch then. Where the thread shares a CPU with readers, these wait for all of it: some 50 µs.
+const CROWD: usize = 256;
+/// Rows of a batch then, or of a longer queue this share. Where the thread shares a CPU with readers, these wait for all
+/// of a batch, 7 µs for each row.
 const FEW_ROWS: usize = 4;
+const SHARES: usize = 16;
 /// The rest after it, in which further sets gather: to wake this thread for each of them costs the serving core more than
 /// to apply it.
 const REST: Duration = Duration::from_micros(500);
@@ -205,8 +207,9 @@ impl Run {
             };
             match first {
                 Some(Job::Set(first)) => {
-                    let is_crowded = first.rows.len() > FEW_ROWS || self.queue.len() >= CROWD;
-                    let most_rows = if is_crowded { MAX_BATCH_ROWS } else { FEW_ROWS };
+                    let queued = self.queue.len();
+                    let is_crowded = first.rows.len() > FEW_ROWS || queued >= CROWD;
+                    let most_rows = if is_crowded { MAX_BATCH_ROWS } else { FEW_ROWS.max(queued / SHARES) };
                     let group = self.gather(first, most_rows, &mut held);
                     self.commit(group);
                     if !is_crowded {
