@@ -155,12 +155,6 @@ impl Machine {
 }
 
 impl Report {
-    /// The median rate of a line's rounds, if there is such a line.
-    pub(crate) fn rate_of(&self, name: &str) -> Option<f64> {
-        let line = self.lines.iter().find(|line| line.name == name)?;
-        median(line.rounds.iter().map(|round| round.measured.rate))
-    }
-
     /// When it ran and how long it took.
     pub(super) fn when(&self) -> String {
         // The latest date that the formatter takes is in the year 9999.
@@ -271,13 +265,6 @@ mod tests {
         assert_eq!(line, "“stop” at 7.5 s: no answer until the next mark or the end.");
         let empty = Timeline { name: "e".into(), intervals: vec![], marks: vec![mark(1.0, "x")] };
         assert_eq!(empty.effects().len(), 1);
-    }
-
-    #[test]
-    fn a_rate_is_found_by_its_line() {
-        let mut report = super::super::fixture::sample();
-        report.lines = vec![line("a", &[1.0]), line("b", &[7.0, 3.0, 5.0])];
-        assert_eq!([report.rate_of("b"), report.rate_of("c")], [Some(5.0), None]);
     }
 
     #[test]

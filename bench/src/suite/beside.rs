@@ -26,9 +26,8 @@ struct Pair {
 }
 
 impl Suite<'_> {
-    /// `most` is what the same reads reach in the closed loop.
-    pub(super) fn beside_writes(&self, report: &mut Report, node: &Node, most: f64) -> Result<()> {
-        let mut quiet = self.paced(node.process(), most * EASY, 64);
+    pub(super) fn beside_writes(&self, report: &mut Report, node: &Node) -> Result<()> {
+        let mut quiet = self.paced(node.process(), self.most(node, HOT)? * EASY, 64);
         quiet.range = HOT;
         let mut beside = quiet.clone();
         beside.writes = Some(WRITES);

@@ -90,10 +90,11 @@ impl Suite<'_> {
     ) -> Result<()> {
         let mut points = Vec::new();
         for share in LOADS {
-            let plan = self.paced(node.process(), knee * share, 64);
             let name = format!("{:.0} % load", share * 100.0);
+            let rate = if is_judged(share) { self.most(node, FEW)? } else { knee } * share;
+            let plan = self.paced(node.process(), rate, 64);
             let measured = if is_judged(share) { self.middle(&name, &plan)? } else { plan.measure()? };
-            points.push(self.point(&name, knee * share, &measured)?);
+            points.push(self.point(&name, rate, &measured)?);
             if is_judged(share) {
                 judge(report, &measured);
             }
