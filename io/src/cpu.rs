@@ -42,9 +42,9 @@ pub fn stand_back(steps: i32) {
 }
 
 /// Asks for short turns for the calling thread. Linux 6.12 and newer let a thread with shorter turns than the running one's
-/// have the CPU when it wakes up; otherwise a thread that has begun a turn keeps the CPU for some milliseconds, however far it stands
-/// back. Older kernels change nothing, or refuse, which is as well. Fairness stays: who takes shorter turns takes more of
-/// them.
+/// have the CPU when it wakes up, if it has not had its share; otherwise a thread that has begun a turn keeps the CPU for
+/// some milliseconds, however far it stands back. Older kernels change nothing, or refuse, which is as well. Fairness
+/// stays: who takes shorter turns takes more of them.
 pub fn take_short_turns() {
     if let Err(error) = set_turn(SHORT_TURN_NS) {
         tracing::debug!("a core takes turns of the usual length: {error}");
