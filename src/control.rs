@@ -92,9 +92,7 @@ pub fn until_stopped(
 /// Ends only when the node must.
 async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>], supervisor: &mut Supervisor) {
     let mut stuck = vec![0; heartbeats.len()];
-    let mut ticks = duty_times();
-    let mut beats = tokio::time::interval(BEAT);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut ticks, mut beats) = (every(DUTY), every(BEAT));
     loop {
         tokio::select! {
             _ = ticks.tick() => {
@@ -117,10 +115,10 @@ async fn duties(internal: &Internal, heartbeats: &[Arc<Heartbeat>], supervisor: 
     }
 }
 
-/// When the duties are done. Those that a suspended machine or a stopped process has missed are not made up for: in one
-/// burst they would count as that many checks with a silent core.
-fn duty_times() -> Interval {
-    let mut times = tokio::time::interval(DUTY);
+/// From now on, once in each `period`. Times that a suspended machine or a stopped process has missed are not made up for:
+/// in one burst they would count as that many checks with a silent core.
+fn every(period: Duration) -> Interval {
+    let mut times = tokio::time::interval(period);
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     times
 }
@@ -196,7 +194,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_suspended_machine_has_missed_its_duties_for_good() {
-        let mut times = duty_times();
+        let mut times = every(DUTY);
         times.tick().await;
         tokio::time::advance(DUTY * 60).await;
         times.tick().await;

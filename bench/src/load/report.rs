@@ -100,6 +100,11 @@ impl LoadReport {
         self.undisturbed.as_ref().filter(is_enough)
     }
 
+    /// The latencies to judge by: over undisturbed windows if there are enough, else over everything.
+    pub(crate) fn judged(&self) -> Summary {
+        self.calm().map_or(self.latency, |calm| calm.latency)
+    }
+
     /// What makes the figures doubtful, if anything.
     pub(crate) fn doubt(&self) -> Option<String> {
         if self.offered_rate.is_none() && self.generator_cpu > BUSY {

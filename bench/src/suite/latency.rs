@@ -60,9 +60,12 @@ impl Suite<'_> {
         Ok(Point { at, report: measured.report.clone(), curve: curve.collect(), doubt })
     }
 
-    /// Of as many measurements as a line has rounds, the one in the middle by its p99.9: what the machine does once in a
-    /// second and a half should not decide. Doubtful ones count as the worst.
-    fn middle(&self, name: &str, plan: &LoadPlan) -> Result<Measured> {
+    /// One measurement; at the judged load, of as many as a line has rounds the one in the middle by its p99.9: what the
+    /// machine does once in a second and a half should not decide. Doubtful ones count as the worst.
+    fn measured_at(&self, share: f64, name: &str, plan: &LoadPlan) -> Result<Measured> {
+        if !is_judged(share) {
+            return plan.measure();
+        }
         let mut all = Vec::with_capacity(self.rounds);
         for _ in 0..self.rounds {
             let measured = plan.measure()?;
@@ -93,7 +96,7 @@ impl Suite<'_> {
             let name = format!("{:.0} % load", share * 100.0);
             let rate = if is_judged(share) { self.most(node, FEW)? } else { knee } * share;
             let plan = self.paced(node.process(), rate, 64);
-            let measured = if is_judged(share) { self.middle(&name, &plan)? } else { plan.measure()? };
+            let measured = self.measured_at(share, &name, &plan)?;
             points.push(self.point(&name, rate, &measured)?);
             if is_judged(share) {
                 judge(report, &measured);
@@ -134,7 +137,7 @@ impl Suite<'_> {
                 let mut plan = self.paced(server, knee * share, 64);
                 plan.workload = Workload::Constant;
                 let name = format!("{name}, {:.0} %", share * 100.0);
-                let measured = if is_judged(share) { self.middle(&name, &plan)? } else { plan.measure()? };
+                let measured = self.measured_at(share, &name, &plan)?;
                 points.push(self.point(&name, knee * share, &measured)?);
             }
             report.sweeps.push(Sweep {
@@ -155,7 +158,7 @@ fn is_judged(share: f64) -> bool {
 fn tail(report: &LoadReport) -> f64 {
     match report.doubt() {
         Some(_) => f64::INFINITY,
-        None => report.calm().map_or(report.latency, |calm| calm.latency).p999_us,
+        None => report.judged().p999_us,
     }
 }
 
@@ -167,7 +170,7 @@ fn judge(report: &mut Report, measured: &Measured) {
     }
     let of = "of one cached key at 70 % of the most";
     let calm = load.calm();
-    let judged = calm.map_or(load.latency, |calm| calm.latency);
+    let judged = load.judged();
     let (which, all) = if calm.is_some() { (CALM, ALL) } else { ("", "") };
     for (name, value, most) in [("p50", judged.p50_us, P50_US), ("p99.9", judged.p999_us, P999_US)] {
         report.facts.push(Fact {

@@ -18,7 +18,6 @@ const CONSTANT: &str = "constant answer on the same runtime";
 pub(super) const UNCACHED: (&str, Option<f64>) = ("get of 1 key, uncached", Some(UNCACHED_RATIO));
 pub(super) const LARGE: (&str, Option<f64>) = ("get of 1 key, data four times the caches", None);
 const ONE_KEY: &str = "get of 1 key, cached, 100 hot records";
-const HOT_KEYS: &str = "get of 1 key, cached, 10,000 hot records";
 const ONE_KEY_RATIO: f64 = 0.9;
 const NGINX_RATIO: f64 = 0.75;
 const UNCACHED_RATIO: f64 = 0.6;
@@ -59,7 +58,8 @@ impl Suite<'_> {
         let before = Share::read(&node.metrics()?, OPERATIONS, "get", "10")?;
         report.lines.push(self.line(ONE_KEY, &one, Some((CONSTANT, &constant)), Some(ONE_KEY_RATIO))?);
         let spread = self.plan(server, Workload::Get(1), HOT);
-        report.lines.push(self.line(HOT_KEYS, &spread, Some((CONSTANT, &constant)), None)?);
+        let name = "get of 1 key, cached, 10,000 hot records";
+        report.lines.push(self.line(name, &spread, Some((CONSTANT, &constant)), None)?);
         let after = Share::read(&node.metrics()?, OPERATIONS, "get", "10")?;
         let within = after.since(&before);
         report.facts.push(Fact {

@@ -1,9 +1,8 @@
 //! The canonical run: every line of the report in one go, on one machine, beside the yardsticks.
 //!
 //! yardsticks and a node with a data set → `lines` (closed loop: what each does at most) → `latency` (open loop: what
-//! each request waits, by load and by connections; its histograms are kept as .hlog files) → `beside` (reads beside puts) → `disturbed`
-//! (the same over time, over a restart and beside a catch-up) → `writes` (the way
-//! of a put, a restart) → `crossing` and `cores` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
+//! each request waits, by load and by connections; its histograms are kept as .hlog files) → `beside` (reads beside
+//! puts) → `disturbed` (reads over time, over a restart and beside a catch-up) → `writes` (the way of a put, a restart) → `crossing` and `cores` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
 //! program on another.
 //!
 //! A yardstick runs beside the node all the time and is measured right before each round of a line that refers to it: a
