@@ -1,7 +1,7 @@
 //! Reads over time while the node is disturbed: by a bulk load, by a restart, and while it applies its whole log.
 //!
 //! An open loop at half of the most, in pieces of 200 ms → [`Timeline`] with a mark for each thing that was done. What
-//! disturbs runs on the servers' CPU: the load's CPU stays the load's.
+//! disturbs runs on the background's CPU, which is the servers' if there is no other: the load's CPU stays the load's.
 //!
 //! **Invariants**: the node that is left behind holds the same data as before. **Not here**: steady loads (`latency`).
 
@@ -51,7 +51,7 @@ impl Suite<'_> {
         plan
     }
 
-    /// Measures while `act` is done on the servers' CPU. It is told when the measured time begins.
+    /// Measures while `act` is done on the background's CPU. It is told when the measured time begins.
     fn meanwhile<T: Send>(
         &self,
         plan: &LoadPlan,
@@ -60,7 +60,7 @@ impl Suite<'_> {
         let begin = Instant::now() + plan.warmup;
         thread::scope(|scope| {
             let acting = scope.spawn(move || {
-                cpu::pin(self.options.server_cpu)?;
+                cpu::pin(self.places.background.unwrap_or(self.places.server))?;
                 act(begin)
             });
             let measured = plan.measure();
@@ -74,15 +74,16 @@ impl Suite<'_> {
         let (target, set) = (node.api().clone(), DataSet { records: BULK.min(self.set.records), ..self.set });
         let (measured, (from, to)) = self.meanwhile(&plan, |begin| {
             wait_until(begin + TIMELINE / 4);
-            // The client of the puts shares the node's CPU; what it takes of it is no doing of the node's.
+            // The client of the puts shares a CPU with the node; what it takes of it is no doing of the node's.
             stand_back(LAST);
             let from = Instant::now();
             fill::fill(&target, set)?;
             Ok((from - begin, begin.elapsed()))
         })?;
         tell("reads beside a bulk load", &measured.report);
+        let from_where = if self.places.background.is_some() { "the background's" } else { "the servers'" };
         report.timelines.push(Timeline {
-            name: format!("Reads at 50 % of the most, and {BULK} puts in batches from the servers' CPU"),
+            name: format!("Reads at 50 % of the most, and {BULK} puts in batches from {from_where} CPU"),
             intervals: measured.intervals,
             marks: vec![mark(from, "puts begin"), mark(to, "all readable")],
         });
@@ -96,7 +97,7 @@ impl Suite<'_> {
         // The process is another one in the end.
         plan.pid = None;
         let ports = node.ports();
-        let cpus = [self.options.server_cpu];
+        let cpus = self.with_background(&[self.places.server]);
         let start = NodePlan { binary: &self.options.node, data, cpus: &cpus, shards: 1, settings: &[] };
         let (measured, (node, from, up)) = self.meanwhile(&plan, |begin| {
             wait_until(begin + TIMELINE / 4);
@@ -133,7 +134,7 @@ impl Suite<'_> {
         say("a node without stores applies its log");
         node.kill();
         remove_stores(data)?;
-        let node = self.node(data, 1, &[])?;
+        let node = self.node(data, &[])?;
         self.readable(&node)?;
         let mut plan = self.over_time(&node, knee, FEW);
         // What is applied meanwhile cannot be read beforehand.

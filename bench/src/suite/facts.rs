@@ -24,7 +24,7 @@ impl Suite<'_> {
     /// How right the latencies are that follow.
     pub(super) fn calibration(&self, report: &mut Report) -> Result<()> {
         say("answers that take a known time");
-        let calibration = calibrate::run(self.options.server_cpu, CALIBRATION)?;
+        let calibration = calibrate::run(self.places.server, CALIBRATION)?;
         say(&format!("latencies are right to within {:.1} µs", calibration.precision_us()));
         let value = calibration.precision_us();
         let wanted = calibrate::WANTED_US;
@@ -64,19 +64,19 @@ impl Suite<'_> {
     /// Applying mutations and reading records in this process.
     pub(super) fn engine(&self, report: &mut Report) -> Result<()> {
         say("the engine alone");
-        cpu::pin_to(&[self.options.server_cpu, self.options.load_cpu])?;
+        cpu::pin_to(&[self.places.server, self.places.load])?;
         let engine = apply::run(&ApplyOptions {
             mutations: self.set.records,
             batch: 1000,
             value_bytes: self.set.value_bytes,
             partitions: PARTITIONS,
             gets: self.set.records,
-            cpu: self.options.server_cpu,
+            cpu: self.places.server,
             json: None,
         })?;
         // Nothing in there waits, so nothing in there looks.
         interrupt::check()?;
-        cpu::pin(self.options.load_cpu)?;
+        cpu::pin(self.places.load)?;
         for apply in &engine.applies {
             let least = match apply.kind.as_str() {
                 "puts, one if on each" => Some(("≥ 150,000/s", APPLY_IF_RATE)),

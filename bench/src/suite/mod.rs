@@ -2,8 +2,9 @@
 //!
 //! yardsticks and a node with a data set → `lines` (closed loop: what each does at most) → `latency` (open loop: what
 //! each request waits, by load and by connections; its histograms are kept as .hlog files) → `beside` (reads beside
-//! puts) → `disturbed` (reads over time, over a restart and beside a catch-up) → `writes` (the way of a put, a restart) → `crossing` and `cores` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this
-//! program on another.
+//! puts) → `disturbed` (reads over time, over a restart and beside a catch-up) → `writes` (the way of a put, a restart) → `crossing`
+//! and `cores` (several shards) → the engine without HTTP → [`Report`]. Servers sit on one CPU, this program on another, and what
+//! a node does in the background on a third if there is one (`places`). A run may be of some parts only (`part`).
 //!
 //! A yardstick runs beside the node all the time and is measured right before each round of a line that refers to it: a
 //! ratio is the median of such pairs, so that a machine whose speed drifts moves both sides of it.
@@ -18,6 +19,8 @@ mod disturbed;
 mod facts;
 mod latency;
 mod lines;
+mod part;
+mod places;
 mod writes;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +40,8 @@ use crate::request::Workload;
 use crate::summary::Summary;
 use crate::yardstick::{start_constant, start_nginx, start_redis};
 use crate::{fill, interrupt, protocol};
+use part::{Part, Parts};
+use places::{Places, Wanted};
 
 /// Records that are read in the cached lines: some 5 MiB of the cache's 64.
 const HOT: u32 = 10_000;
@@ -52,12 +57,18 @@ pub(crate) struct SuiteOptions {
     /// The `firescroll` binary.
     #[arg(long, default_value = "target/release/firescroll")]
     node: PathBuf,
-    /// CPU of the servers.
-    #[arg(long, default_value_t = 0)]
-    server_cpu: usize,
-    /// CPU of the load.
-    #[arg(long, default_value_t = 1)]
-    load_cpu: usize,
+    /// CPU of the servers [default: the first]
+    #[arg(long, value_name = "CPU")]
+    server_cpu: Option<usize>,
+    /// CPU of the load [default: the first of another core]
+    #[arg(long, value_name = "CPU")]
+    load_cpu: Option<usize>,
+    /// CPU of what a node does in the background [default: the first of a third core; the servers' if there are two CPUs]
+    #[arg(long, value_name = "CPU")]
+    background_cpu: Option<usize>,
+    /// Measure these parts only.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
+    only: Vec<Part>,
     /// A tenth of the data and a fraction of the time: to see that it works, not for figures.
     #[arg(long)]
     quick: bool,
@@ -89,8 +100,8 @@ struct Suite<'a> {
     measured: Duration,
     rounds: usize,
     idle: usize,
-    /// All CPUs that this process may use.
-    cpus: Vec<usize>,
+    parts: Parts,
+    places: Places,
     scratch: tempfile::TempDir,
 }
 
@@ -109,14 +120,8 @@ impl<'a> Suite<'a> {
                 options.node.display()
             )));
         }
-        let allowed = cpu::allowed()?;
-        for wanted in [options.server_cpu, options.load_cpu] {
-            if !allowed.contains(&wanted) {
-                return Err(BenchError::Usage(format!(
-                    "CPU {wanted} is not among this process's: {allowed:?}"
-                )));
-            }
-        }
+        let SuiteOptions { server_cpu: server, load_cpu: load, background_cpu: background, .. } = *options;
+        let places = Places::find(Wanted { server, load, background })?;
         let scratch = match &options.scratch {
             Some(directory) => tempfile::tempdir_in(directory),
             None => tempfile::tempdir(),
@@ -129,7 +134,8 @@ impl<'a> Suite<'a> {
             measured: Duration::from_millis(millis),
             rounds: if options.quick { 1 } else { options.rounds.max(1) },
             idle,
-            cpus: allowed,
+            parts: Parts::only(&options.only),
+            places,
             scratch: scratch.tried(|| "make a scratch directory".into())?,
         })
     }
@@ -137,7 +143,7 @@ impl<'a> Suite<'a> {
     fn run(&self) -> Result<Report> {
         let (start, started) = (Instant::now(), SystemTime::now());
         // The load's thread and what it starts; servers are put on theirs one by one.
-        cpu::pin(self.options.load_cpu)?;
+        cpu::pin(self.places.load)?;
         let mut report = Report {
             title: if self.options.quick { "FireScroll, a quick look" } else { "FireScroll" }.to_owned(),
             commit: commit(),
@@ -157,50 +163,87 @@ impl<'a> Suite<'a> {
                     .into(),
             );
         }
+        report.notes.push(self.places.to_string());
         // Before anything else sits on the servers' CPU.
         self.calibration(&mut report)?;
         let yardsticks = self.yardsticks(&mut report)?;
+        self.one_shard(&mut report, &yardsticks)?;
+        if self.parts.has(Part::Crossing) {
+            self.two_shards(&mut report)?;
+            self.shards_on_one_cpu(&mut report)?;
+        }
+        if self.parts.has(Part::Cores) {
+            self.cores(&mut report)?;
+        }
+        drop(yardsticks);
+        if self.parts.has(Part::Engine) {
+            self.engine(&mut report)?;
+        }
+        report.took_s = start.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    /// Everything that is measured on a node with one shard.
+    fn one_shard(&self, report: &mut Report, yardsticks: &Yardsticks) -> Result<()> {
+        use Part::{Beside, Cached, Disturbed, Idle, Latency, Puts, Sizes, Uncached};
+        if !self.parts.has_any(&[Beside, Cached, Disturbed, Idle, Latency, Puts, Sizes, Uncached]) {
+            return Ok(());
+        }
         let data = self.scratch.path().join("data");
         // Room for the idle connections, the default memory for everything else.
         let room = ("MAX_CONNECTIONS", (self.idle + SPARE_CONNECTIONS).to_string());
-        let node = self.node(&data, 1, &[room])?;
+        let mut node = self.node(&data, &[room])?;
         say(&format!("putting {} records of {} bytes", self.set.records, self.set.value_bytes));
         fill::fill(node.api(), self.set)?;
         node.settle_after_load()?;
-        self.cached_lines(&mut report, &yardsticks, &node)?;
-        node.settle()?;
+        if self.parts.has(Cached) {
+            self.cached_lines(report, yardsticks, &node)?;
+            node.settle()?;
+        }
         let knee = self.most(&node, FEW)?;
-        self.latencies(&mut report, &yardsticks, &node, knee)?;
-        self.idle_connections(&mut report, &node)?;
-        self.beside_writes(&mut report, &node)?;
+        if self.parts.has(Latency) {
+            self.latencies(report, yardsticks, &node, knee)?;
+        }
+        if self.parts.has(Idle) {
+            self.idle_connections(report, &node)?;
+        }
+        if self.parts.has(Beside) {
+            self.beside_writes(report, &node)?;
+        }
         // Before anything writes records of another length: the whole log is applied again.
-        let node = self.disturbed(&mut report, node, &data, knee)?;
-        self.value_sizes(&mut report, &node)?;
-        self.listings(&mut report, &node)?;
-        self.way_of_a_put(&mut report, &node)?;
-        let node = self.restart(&mut report, node, &data)?;
+        if self.parts.has(Disturbed) {
+            node = self.disturbed(report, node, &data, knee)?;
+        }
+        if self.parts.has(Sizes) {
+            self.value_sizes(report, &node)?;
+            self.listings(report, &node)?;
+        }
+        if self.parts.has(Puts) {
+            self.way_of_a_put(report, &node)?;
+            node = self.restart(report, node, &data)?;
+        }
         node.stop()?;
+        if self.parts.has(Uncached) {
+            self.uncached_lines(report, yardsticks, &data)?;
+        }
+        Ok(())
+    }
 
+    /// Next to no record cache; then the store's own caches hold a quarter of the data as well.
+    fn uncached_lines(&self, report: &mut Report, yardsticks: &Yardsticks, data: &Path) -> Result<()> {
         let little = ("CACHE_MB", "1".to_owned());
-        let node = self.node(&data, 1, std::slice::from_ref(&little))?;
-        node.settle()?;
-        self.uncached_line(&mut report, &yardsticks, &node, lines::UNCACHED)?;
-        node.stop()?;
         // Everything that is stored, in MiB, by what the caches hold of it.
         let stored = (self.set.records as usize * self.set.value_bytes) >> 20;
         let quarter = ("STORE_CACHE_MB", (stored / 4).max(1).to_string());
-        let node = self.node(&data, 1, &[little, quarter])?;
-        node.settle()?;
-        self.uncached_line(&mut report, &yardsticks, &node, lines::LARGE)?;
-        node.stop()?;
-
-        self.two_shards(&mut report)?;
-        self.shards_on_one_cpu(&mut report)?;
-        self.cores(&mut report)?;
-        drop(yardsticks);
-        self.engine(&mut report)?;
-        report.took_s = start.elapsed().as_secs_f64();
-        Ok(report)
+        for (line, settings) in
+            [(lines::UNCACHED, vec![little.clone()]), (lines::LARGE, vec![little, quarter])]
+        {
+            let node = self.node(data, &settings)?;
+            node.settle()?;
+            self.uncached_line(report, yardsticks, &node, line)?;
+            node.stop()?;
+        }
+        Ok(())
     }
 
     /// What a core does at most right now, of reads of so many records: loads that are shares of it are set right after it is
@@ -210,7 +253,7 @@ impl<'a> Suite<'a> {
     }
 
     fn yardsticks(&self, report: &mut Report) -> Result<Yardsticks> {
-        let (scratch, cpu) = (self.scratch.path(), self.options.server_cpu);
+        let (scratch, cpu) = (self.scratch.path(), self.places.server);
         let bytes = self.set.answer_bytes(1);
         let constant = start_constant(scratch, cpu, bytes, true)?;
         let nginx = start_nginx(scratch, cpu, bytes)?;
@@ -226,10 +269,22 @@ impl<'a> Suite<'a> {
         Ok(Yardsticks { constant, nginx, redis })
     }
 
-    /// A node of one shard has the servers' CPU, a second shard sits on the load's.
-    fn node(&self, data: &Path, shards: usize, settings: &[(&str, String)]) -> Result<Node> {
-        let cpus = [self.options.server_cpu, self.options.load_cpu];
-        Node::start(&NodePlan { binary: &self.options.node, data, cpus: &cpus[..shards], shards, settings })
+    /// A node whose shards have these CPUs, one each.
+    fn node_on(&self, data: &Path, shards: &[usize], settings: &[(&str, String)]) -> Result<Node> {
+        let cpus = self.with_background(shards);
+        let plan = NodePlan { binary: &self.options.node, data, cpus: &cpus, shards: shards.len(), settings };
+        Node::start(&plan)
+    }
+
+    /// A node of one shard, on the servers' CPU.
+    fn node(&self, data: &Path, settings: &[(&str, String)]) -> Result<Node> {
+        self.node_on(data, &[self.places.server], settings)
+    }
+
+    /// These CPUs, and that of the background behind them.
+    fn with_background(&self, shards: &[usize]) -> Vec<usize> {
+        let background = self.places.background.filter(|cpu| !shards.contains(cpu));
+        shards.iter().copied().chain(background).collect()
     }
 
     fn plan(&self, server: &Process, workload: Workload, range: u32) -> LoadPlan {

@@ -28,7 +28,7 @@ impl Suite<'_> {
         say("kill -9, and start again");
         node.kill();
         let begun = Instant::now();
-        let node = self.node(data, 1, &[])?;
+        let node = self.node(data, &[])?;
         node.ready()?;
         report.facts.push(Fact {
             name: format!("from the start after kill -9 to ready, {} records", self.set.records),
