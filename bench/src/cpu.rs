@@ -129,6 +129,13 @@ pub(crate) fn threads(pid: u32) -> Result<Vec<(PathBuf, String)>> {
     Ok(threads)
 }
 
+/// The CPU of a thread by its directory below `/proc`, if it may use no other.
+pub(crate) fn only_cpu(task: &Path) -> Option<usize> {
+    let status = fs::read_to_string(task.join("status")).ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    list.trim().parse().ok()
+}
+
 /// How long some threads were ready to run and given no CPU, by the scheduler's own account.
 #[derive(Debug)]
 pub(crate) struct RunDelay {
@@ -226,6 +233,8 @@ mod tests {
         let all = allowed().expect("own affinity");
         pin(all[0]).expect("an allowed CPU");
         assert_eq!(allowed().expect("own affinity"), [all[0]]);
+        assert_eq!(only_cpu(Path::new("/proc/thread-self")), Some(all[0]));
+        assert_eq!(only_cpu(Path::new("/proc/none")), None);
         assert!(pin(CpuSet::MAX_CPU).is_err());
     }
 }

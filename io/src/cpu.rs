@@ -51,6 +51,26 @@ pub fn take_short_turns() {
     }
 }
 
+/// Gives the calling thread the lowest real-time priority, with which it goes before every ordinary thread. For
+/// instruments that look at the clock and sleep again, not for work.
+///
+/// # Errors
+/// Without the right to it (root, `CAP_SYS_NICE`).
+pub fn go_first() -> io::Result<()> {
+    let policy = libc::SCHED_FIFO.unsigned_abs();
+    set_attributes(SchedAttr { policy, priority: 1, ..SchedAttr::default() })
+}
+
+fn set_turn(nanoseconds: u64) -> io::Result<()> {
+    set_attributes(SchedAttr {
+        policy: libc::SCHED_OTHER.unsigned_abs(),
+        // Left as it is: the call sets all or nothing.
+        nice: rustix::process::getpriority_process(None)?,
+        runtime: nanoseconds,
+        ..SchedAttr::default()
+    })
+}
+
 /// The kernel's `struct sched_attr` in its first version, as sched_setattr(2) has it.
 #[repr(C)]
 #[derive(Default)]
@@ -66,15 +86,8 @@ struct SchedAttr {
 }
 
 #[expect(unsafe_code, reason = "no library offers this call")]
-fn set_turn(nanoseconds: u64) -> io::Result<()> {
-    let attributes = SchedAttr {
-        size: u32::try_from(size_of::<SchedAttr>()).expect("a few words"),
-        policy: libc::SCHED_OTHER.unsigned_abs(),
-        // Left as it is: the call sets all or nothing.
-        nice: rustix::process::getpriority_process(None)?,
-        runtime: nanoseconds,
-        ..SchedAttr::default()
-    };
+fn set_attributes(mut attributes: SchedAttr) -> io::Result<()> {
+    attributes.size = u32::try_from(size_of::<SchedAttr>()).expect("a few words");
     // SAFETY: the kernel reads `size` bytes from the pointer, which is to a value of that size that outlives the call, and
     // keeps nothing of it. Thread 0 is the calling one.
     let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } != 0;

@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) due: u64,
     /// When it was sent.
     pub(super) sent: u64,
+    /// When the answer before it was read.
+    pub(super) free_since: u64,
 }
 
 impl Connection {
@@ -61,6 +63,7 @@ impl Connection {
             sampled: false,
             due: 0,
             sent: 0,
+            free_since: 0,
         }
     }
 

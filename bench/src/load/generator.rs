@@ -20,6 +20,7 @@ use super::connection::Connection;
 use super::lane::Lane;
 use super::pieces::Pieces;
 use super::window::Windows;
+use super::witness::Witnesses;
 use crate::client;
 use crate::error::{BenchError, Result, Tried};
 use crate::interrupt;
@@ -47,17 +48,22 @@ pub(super) struct Generator<'a> {
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     start: Instant,
+    witnesses: &'a Witnesses,
+    /// Time spent without anything to do although awake, in ns.
+    pub(super) spun: u64,
+    /// Whether something was sent in this turn of the loop.
+    has_sent: bool,
     last_answer: u64,
     /// Longest time between two answers.
     pub(super) longest_gap: u64,
     pub(super) again: Again,
     pub(super) pieces: Option<Pieces>,
     /// Of the open loop, while it is measured.
-    pub(super) windows: Option<Windows>,
+    pub(super) windows: Option<Windows<'a>>,
 }
 
 impl<'a> Generator<'a> {
-    pub(super) fn new(plan: &'a LoadPlan) -> Result<Self> {
+    pub(super) fn new(plan: &'a LoadPlan, witnesses: &'a Witnesses) -> Result<Self> {
         let mut lanes = vec![Lane::new(plan, plan.workload, plan.rate)?];
         let mut counts = vec![(plan.workload, plan.connections)];
         if let Some(rate) = plan.writes {
@@ -85,6 +91,9 @@ impl<'a> Generator<'a> {
             buffer: vec![0; BUFFER],
             scratch: Vec::new(),
             start: Instant::now(),
+            witnesses,
+            spun: 0,
+            has_sent: false,
             last_answer: 0,
             longest_gap: 0,
             again: Again::default(),
@@ -103,16 +112,21 @@ impl<'a> Generator<'a> {
             lane.restart(from);
         }
         self.longest_gap = 0;
+        self.spun = 0;
         self.again.resent = Resent::default();
         self.pieces = self.plan.pieces.map(|length| Pieces::new(nanoseconds(length), from));
-        self.windows = self.plan.rate.map(|rate| Windows::new(self.plan.pid, from, rate)).transpose()?;
+        self.windows =
+            self.plan.rate.map(|rate| Windows::new(self.plan.pid, self.witnesses, from, rate)).transpose()?;
         Ok(())
     }
 
     /// Keeps the load up until `end`.
     pub(super) fn until(&mut self, end: u64) -> Result<()> {
+        let mut idle_from = None;
         loop {
             let now = self.now();
+            self.spun += idle_from.take().map_or(0, |from| now - from);
+            self.has_sent = false;
             if now >= end {
                 return Ok(());
             }
@@ -141,6 +155,9 @@ impl<'a> Generator<'a> {
                     continue;
                 }
                 return Err(error).tried(|| "wait for events".into());
+            }
+            if timeout.is_zero() && self.events.is_empty() && !self.has_sent {
+                idle_from = Some(now);
             }
             let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
             for event in &events {
@@ -187,24 +204,34 @@ impl<'a> Generator<'a> {
                 return Ok(Duration::MAX);
             };
             let now = self.now();
-            // With a connection free, the time since it was due is this loop's own delay.
-            self.lanes[lane].delay.saturating_record(now - due);
+            // The time since it was due and a connection was free is this loop's own delay.
+            let delay = now - due.max(self.connections[index].free_since);
+            self.lanes[lane].delay.saturating_record(delay);
             if let Some(windows) = &mut self.windows {
                 windows.look(now);
                 if lane == READS {
-                    windows.sent(now - due);
+                    windows.sent(delay);
                 }
             }
             self.send(index, due, now)?;
             self.lanes[lane].paced += 1;
             due = self.lanes[lane].next_due();
         }
+        // Nothing is due and nothing is in flight: whatever was behind has caught up.
+        if lane == READS
+            && self.lanes[READS].in_flight == 0
+            && let Some(windows) = &mut self.windows
+        {
+            windows.caught_up();
+        }
         Ok(Duration::from_nanos(due - now).saturating_sub(SPIN))
     }
 
     fn send(&mut self, index: usize, due: u64, now: u64) -> Result<()> {
+        self.has_sent = true;
         let connection = &mut self.connections[index];
         let lane = &mut self.lanes[connection.lane];
+        lane.in_flight += 1;
         lane.picker.pick_distinct(&mut connection.numbers);
         lane.template.patch(&mut connection.request, &connection.numbers, &mut self.scratch);
         lane.template.number(&mut connection.request, connection.number);
@@ -270,8 +297,11 @@ impl<'a> Generator<'a> {
             self.again.refused(index, now);
             return Ok(());
         }
+        let connection = &mut self.connections[index];
+        connection.free_since = now;
         let connection = &self.connections[index];
         let lane = &mut self.lanes[connection.lane];
+        lane.in_flight -= 1;
         let (latency, service) = (now - connection.due, now - connection.sent);
         lane.latency.saturating_record(latency);
         lane.service.saturating_record(service);

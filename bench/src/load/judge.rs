@@ -13,7 +13,7 @@ pub(super) const MOST: Duration = Duration::from_micros(100);
 const WAKING: Duration = Duration::from_nanos(500);
 
 /// What strangers take of the serving CPU in every window is at most this; servers that idle beside the measured one tick.
-const USUAL: Duration = Duration::from_millis(1);
+const USUAL: Duration = Duration::from_micros(400);
 
 /// What the scheduler says at one moment: sums so far, of one set of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,10 @@ pub(super) struct Reading {
     pub(super) serving: Duration,
     /// How often those were given a CPU.
     pub(super) runs: u64,
-    /// CPU time of the server's other threads.
+    /// CPU time of the server's other threads, and of the witnesses.
     pub(super) others: Duration,
+    /// How long the server's CPUs were not there for anybody.
+    pub(super) absent: Duration,
 }
 
 /// Judges window after window.
@@ -36,19 +38,20 @@ pub(super) struct Judge {
     last: Reading,
     /// The least that strangers have kept the server off in a window so far: the machine as it always is.
     usual: Duration,
-    /// Whether the window before was disturbed by itself.
-    before: bool,
+    /// Whether what a disturbance has left behind may still be on its way.
+    behind: bool,
 }
 
 impl Judge {
     /// Begins with the reading at the first window's start.
     pub(super) fn new(first: Reading) -> Self {
-        Self { last: first, usual: USUAL, before: false }
+        Self { last: first, usual: USUAL, behind: false }
     }
 
-    /// Whether the window that ends with this reading was disturbed: somebody was kept off by strangers in it, or in the
-    /// one before, whose backlog is worked off in it.
-    pub(super) fn is_disturbed(&mut self, now: Reading) -> bool {
+    /// Whether the window that ends with this reading was disturbed: somebody was kept off by strangers in it, or it began
+    /// with what had piled up before. `caught_up` says whether there was a moment in it at which nothing was due or in
+    /// flight: from then on a disturbance before it is past.
+    pub(super) fn is_disturbed(&mut self, now: Reading, caught_up: bool) -> bool {
         let last = std::mem::replace(&mut self.last, now);
         let grown = |now: Duration, then: Duration| now.saturating_sub(then);
         // That the server's other threads get the CPU is its own doing, and no excuse for it.
@@ -61,8 +64,11 @@ impl Judge {
         }
         // A quarter more than usual is still usual.
         let unusual = strangers > self.usual * 5 / 4 + MOST;
-        let itself = is_other || grown(now.generator, last.generator) > MOST || unusual;
-        std::mem::replace(&mut self.before, itself) || itself
+        let itself =
+            is_other || grown(now.generator, last.generator) > MOST || now.absent > last.absent || unusual;
+        let was_behind = self.behind;
+        self.behind = itself || (was_behind && !caught_up);
+        itself || was_behind
     }
 }
 
@@ -72,19 +78,34 @@ mod tests {
 
     fn reading(generator: u64, serving: u64, others: u64) -> Reading {
         let [generator, serving, others] = [generator, serving, others].map(Duration::from_micros);
-        Reading { set: 0, generator, serving, runs: 0, others }
+        Reading { set: 0, generator, serving, runs: 0, others, absent: Duration::ZERO }
     }
 
     /// Which windows between the readings are disturbed.
     fn disturbed(readings: &[Reading]) -> Vec<bool> {
         let mut judge = Judge::new(readings[0]);
-        readings[1..].iter().map(|&reading| judge.is_disturbed(reading)).collect()
+        readings[1..].iter().map(|&reading| judge.is_disturbed(reading, true)).collect()
     }
 
     #[test]
     fn a_window_in_which_the_generator_waited_is_disturbed_and_so_is_the_next() {
         let waited = [0, 100, 200, 301, 301, 301].map(|micros| reading(7_000 + micros, 0, 0));
         assert_eq!(disturbed(&waited), [false, false, true, true, false]);
+    }
+
+    #[test]
+    fn a_window_in_which_the_servers_cpu_was_not_there_is_disturbed() {
+        let absent = |micros| Reading { absent: Duration::from_micros(micros), ..reading(0, 0, 0) };
+        assert_eq!(disturbed(&[0, 1, 1, 1].map(absent)), [true, true, false]);
+    }
+
+    #[test]
+    fn what_has_piled_up_disturbs_until_it_is_worked_off() {
+        let mut judge = Judge::new(reading(0, 0, 0));
+        let mut window = |generator, caught_up| judge.is_disturbed(reading(generator, 0, 0), caught_up);
+        // Caught up before the disturbance is no help: it may have come at the window's end.
+        assert_eq!([window(500, true), window(500, false), window(500, false)], [true, true, true]);
+        assert_eq!([window(500, true), window(500, false), window(500, true)], [true, false, false]);
     }
 
     #[test]
@@ -119,7 +140,7 @@ mod tests {
         let found = disturbed(&readings);
         assert_eq!(found, [false, false, true, true, false, false, true, true]);
         // A stall in the first window does not become usual.
-        assert_eq!(disturbed(&[reading(0, 0, 0), reading(0, 1_351, 0)]), [true]);
+        assert_eq!(disturbed(&[reading(0, 0, 0), reading(0, 601, 0)]), [true]);
     }
 
     #[test]

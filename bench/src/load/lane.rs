@@ -21,6 +21,8 @@ pub(super) struct Lane {
     pub(super) picker: Picker,
     /// Its connections without a request, used in turn.
     pub(super) idle: VecDeque<usize>,
+    /// Requests that were sent and are not answered.
+    pub(super) in_flight: usize,
     /// Time between two requests in the open loop, in ns; 0 in the closed loop.
     pub(super) interval: f64,
     /// Requests sent since the pace was last restarted, and when that was.
@@ -32,7 +34,7 @@ pub(super) struct Lane {
     /// From due to answered, and from sent to answered.
     pub(super) latency: Histogram<u64>,
     pub(super) service: Histogram<u64>,
-    /// From due to sent when a connection was free: the generator's own delay.
+    /// From when it was due and a connection was free until it was sent: the generator's own delay.
     pub(super) delay: Histogram<u64>,
 }
 
@@ -48,6 +50,7 @@ impl Lane {
                 plan.distribution,
             ),
             idle: VecDeque::new(),
+            in_flight: 0,
             interval: rate.map_or(0.0, |rate| 1e9 / rate),
             paced: 0,
             pace_from: 0,

@@ -13,6 +13,7 @@ use super::again::Resent;
 use super::generator::{Generator, READS, WRITES, nanoseconds};
 use super::lane::Lane;
 use super::report::{LoadReport, Undisturbed, Usage};
+use super::witness::Witnesses;
 use crate::cpu;
 use crate::error::{BenchError, Result};
 use crate::report::Interval;
@@ -53,9 +54,9 @@ impl Undisturbed {
     }
 }
 
-/// Opens the connections, warms up, measures. `raised` says whether the calling thread has the priority it should have.
-pub(super) fn run(plan: &LoadPlan, raised: bool) -> Result<Measured> {
-    let mut generator = Generator::new(plan)?;
+/// Opens the connections, warms up, measures. `raised` says whether all threads have the priority that they should have.
+pub(super) fn run(plan: &LoadPlan, witnesses: &Witnesses, raised: bool) -> Result<Measured> {
+    let mut generator = Generator::new(plan, witnesses)?;
     let warm = nanoseconds(plan.warmup);
     generator.until(warm)?;
     generator.restart(warm)?;
@@ -106,7 +107,7 @@ impl Generator<'_> {
             delay: self.plan.rate.map(|_| Summary::of(&lane.delay)),
             undisturbed,
             writes: self.lanes.get(WRITES).map(|lane| Summary::of(&lane.latency)),
-            generator_cpu: used.own.as_secs_f64() / seconds,
+            generator_cpu: used.own.saturating_sub(Duration::from_nanos(self.spun)).as_secs_f64() / seconds,
             server_cpu: used.server.map(|time| time.as_secs_f64() / seconds),
             normal_priority: false,
             resent: self

@@ -23,6 +23,7 @@ mod report;
 mod several;
 mod watch;
 mod window;
+mod witness;
 
 use std::path::PathBuf;
 use std::thread;
@@ -39,6 +40,8 @@ use crate::picker::Distribution;
 use crate::protocol::{Protocol, redis};
 use crate::request::Workload;
 use crate::summary;
+
+use witness::Witnesses;
 
 pub(crate) use measure::Measured;
 pub(crate) use report::LoadReport;
@@ -190,18 +193,20 @@ impl LoadPlan {
     /// The same, with the histogram.
     pub(crate) fn measure(&self) -> Result<Measured> {
         cpu::raise_open_files(self.connections as u64 + 64)?;
-        if self.cpus.is_empty() { self.measure_alone() } else { several::run(self) }
+        // A closed loop is not judged window by window.
+        let witnesses = Witnesses::of(self.pid.filter(|_| self.rate.is_some()))?;
+        if self.cpus.is_empty() { self.measure_alone(&witnesses) } else { several::run(self, &witnesses) }
     }
 
     /// With one generator, on the CPUs of the calling thread.
-    fn measure_alone(&self) -> Result<Measured> {
+    fn measure_alone(&self, witnesses: &Witnesses) -> Result<Measured> {
         // What the calling thread starts later shall not have this priority: servers keep the normal one.
         thread::scope(|scope| {
             let thread = thread::Builder::new().name("generator".into());
             let generator = thread.spawn_scoped(scope, || {
                 // A closed loop cannot be late, and may share its CPU with a server.
                 let raised = self.rate.is_none() || cpu::raise_priority();
-                measure::run(self, raised)
+                measure::run(self, witnesses, raised && !witnesses.refused)
             });
             let generator = generator.tried(|| "start the generator's thread".into())?;
             generator.join().expect("the generator does not panic")

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::again::Resent;
 use crate::summary::Summary;
 
-/// Above this share of its CPU, the generator itself may have been what limited a closed loop.
+/// Above this share of its CPU spent on work, the generator itself may have been the limit.
 const BUSY: f64 = 0.97;
 /// Above this own delay (p99, µs) an open loop's figures say more about the generator than about the server.
 const LATE_US: f64 = 100.0;
@@ -76,10 +76,10 @@ pub(crate) struct LoadReport {
     /// Latency of the writes beside the reads, if there were any, from when they were due.
     #[serde(default)]
     pub(crate) writes: Option<Summary>,
-    /// CPUs used, 1.0 = one whole.
+    /// CPUs used, 1.0 = one whole; the generator's without what it spun.
     pub(crate) generator_cpu: f64,
     pub(crate) server_cpu: Option<f64>,
-    /// The generator was not allowed the priority that keeps ordinary threads from delaying it.
+    /// The generator was not allowed the priority that keeps ordinary threads from delaying it, or the witnesses theirs.
     #[serde(default)]
     pub(crate) normal_priority: bool,
     /// What had to be sent again, in a run that goes on over a restart of the server.
@@ -107,7 +107,7 @@ impl LoadReport {
 
     /// What makes the figures doubtful, if anything.
     pub(crate) fn doubt(&self) -> Option<String> {
-        if self.offered_rate.is_none() && self.generator_cpu > BUSY {
+        if self.generator_cpu > BUSY {
             return Some(format!(
                 "the generator used {:.0} % of its CPU and may be the limit",
                 self.generator_cpu * 100.0
@@ -209,7 +209,7 @@ mod tests {
             delay: Some(delay(3_000.0)),
             undisturbed: Some(calm),
             writes: None,
-            generator_cpu: 0.99,
+            generator_cpu: 0.6,
             server_cpu: None,
             normal_priority: false,
             resent: None,

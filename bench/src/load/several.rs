@@ -10,12 +10,13 @@ use std::thread;
 use super::LoadPlan;
 use super::measure::{Calm, Measured};
 use super::report::Undisturbed;
+use super::witness::Witnesses;
 use crate::cpu;
 use crate::error::{BenchError, Result};
 use crate::summary::Summary;
 
 /// Measures from all CPUs of the plan.
-pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
+pub(super) fn run(plan: &LoadPlan, witnesses: &Witnesses) -> Result<Measured> {
     let plans = shares(plan)?;
     let parts: Vec<Measured> = thread::scope(|scope| {
         let generators: Vec<_> = plans
@@ -23,7 +24,7 @@ pub(super) fn run(plan: &LoadPlan) -> Result<Measured> {
             .map(|plan| {
                 scope.spawn(move || {
                     cpu::pin_to(&plan.cpus)?;
-                    plan.measure_alone()
+                    plan.measure_alone(witnesses)
                 })
             })
             .collect();

@@ -7,12 +7,14 @@
 //! **Invariants**: every thread of the server is in one of the two groups; when there is another number of them, they are
 //! looked up anew. **Runs on**: the generator's thread. **Not here**: what follows from a reading (`judge`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::judge::Reading;
+use super::witness::Witnesses;
 use crate::cpu::{self, Account, Times};
 use crate::error::{Result, Tried};
 
@@ -21,7 +23,8 @@ const SERVING: [&str; 2] = ["shard-", "constant"];
 
 /// Reads both.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Watch<'a> {
+    witnesses: &'a Witnesses,
     generator: Account,
     server: Option<Server>,
     /// How often the server's threads were looked up.
@@ -38,10 +41,10 @@ struct Server {
     others: Vec<Account>,
 }
 
-impl Watch {
+impl<'a> Watch<'a> {
     /// Watches the calling thread, and the process `pid`.
-    pub(super) fn new(pid: Option<u32>) -> Result<Self> {
-        Ok(Self { generator: Account::own()?, server: pid.map(Server::find).transpose()?, set: 0 })
+    pub(super) fn new(pid: Option<u32>, witnesses: &'a Witnesses) -> Result<Self> {
+        Ok(Self { witnesses, generator: Account::own()?, server: pid.map(Server::find).transpose()?, set: 0 })
     }
 
     /// The sums so far.
@@ -63,27 +66,40 @@ impl Watch {
             generator: self.generator.times().map_or(Duration::ZERO, |times| times.delayed),
             serving: sum(serving, |times| times.delayed),
             runs: serving.iter().filter_map(Account::times).map(|times| times.runs).sum(),
-            others: sum(others, |times| times.used),
+            others: sum(others, |times| times.used) + self.witnesses.used(),
+            absent: self.witnesses.absent(),
         })
     }
+}
+
+/// The CPUs that serving threads of a process have for themselves, ascending.
+pub(super) fn serving_cpus(pid: u32) -> Result<Vec<usize>> {
+    let (serving, _) = serving_and_others(pid)?;
+    let cpus: BTreeSet<usize> = serving.iter().filter_map(|task| cpu::only_cpu(task)).collect();
+    Ok(cpus.into_iter().collect())
+}
+
+/// The threads of a process by what they do: their directories below `/proc`.
+fn serving_and_others(pid: u32) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let threads = cpu::threads(pid)?;
+    let is_named = |name: &str| SERVING.iter().any(|prefix| name.starts_with(prefix));
+    let any_named = threads.iter().any(|(_, name)| is_named(name));
+    let main = PathBuf::from(format!("/proc/{pid}/task/{pid}"));
+    let serves = |(path, name): &(PathBuf, String)| if any_named { is_named(name) } else { *path == main };
+    let (serving, others): (Vec<_>, Vec<_>) = threads.into_iter().partition(serves);
+    let paths = |threads: Vec<(PathBuf, String)>| threads.into_iter().map(|(path, _)| path).collect();
+    Ok((paths(serving), paths(others)))
 }
 
 impl Server {
     fn find(pid: u32) -> Result<Self> {
         let tasks = PathBuf::from(format!("/proc/{pid}/task"));
         let links = links(&tasks)?;
-        let threads = cpu::threads(pid)?;
-        let is_named = |name: &str| SERVING.iter().any(|prefix| name.starts_with(prefix));
-        let any_named = threads.iter().any(|(_, name)| is_named(name));
-        let main = tasks.join(pid.to_string());
-        let (mut serving, mut others) = (Vec::new(), Vec::new());
-        for (path, name) in &threads {
-            let serves = if any_named { is_named(name) } else { *path == main };
-            // One that has just ended has no account any more.
-            if let Ok(account) = Account::open(path) {
-                if serves { &mut serving } else { &mut others }.push(account);
-            }
-        }
+        let (serving, others) = serving_and_others(pid)?;
+        // One that has just ended has no account any more.
+        let accounts =
+            |tasks: Vec<PathBuf>| tasks.iter().filter_map(|task| Account::open(task).ok()).collect();
+        let (serving, others) = (accounts(serving), accounts(others));
         Ok(Self { pid, tasks, links, serving, others })
     }
 
@@ -128,7 +144,8 @@ mod tests {
         };
         let first = start("shard-7");
         is_ready.recv().expect("runs");
-        let mut watch = Watch::new(Some(std::process::id())).expect("own threads");
+        let witnesses = Witnesses::default();
+        let mut watch = Watch::new(Some(std::process::id()), &witnesses).expect("own threads");
         assert_eq!(watch.server.as_ref().map(|server| server.serving.len()), Some(1));
         let before = watch.read().expect("own threads");
         let second = start("shard-8");

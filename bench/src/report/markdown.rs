@@ -141,7 +141,7 @@ mod tests {
             "| offered load, requests/s | requests/s | p50 µs | p99 µs | p99.9 µs | p99.9 undisturbed µs | undisturbed | p99 uncorrected µs | own delay p99 µs | server CPU | doubt |",
             "| 10,000 | 10,000 |",
             " | 83 % | ",
-            "\nUndisturbed: over those windows of 50 ms alone",
+            "\nUndisturbed: over those windows of 20 ms alone",
             "| 100,000 | 92,000 | – | – | – | ",
             "the generator itself was late",
             "| server CPU | writes p50 µs | writes p99 µs | doubt |",

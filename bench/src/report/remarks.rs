@@ -25,7 +25,7 @@ impl Report {
         let rounds = self.lines.iter().flat_map(|line| &line.rounds).map(|round| &round.measured);
         let points = self.sweeps.iter().flat_map(|sweep| &sweep.points).map(|point| &point.report);
         let normal = rounds.chain(points).any(|load| load.normal_priority);
-        normal.then(|| "The generator ran at normal priority: other threads could delay it.".into())
+        normal.then(|| "The generator ran at normal priority, and nothing watched whether the server's CPU was there: root may do better.".into())
     }
 
     /// How far apart the rounds of each yardstick lay.

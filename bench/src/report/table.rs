@@ -11,10 +11,10 @@ use crate::summary::Summary;
 pub(super) const UNKNOWN: &str = "–";
 
 /// What the columns of undisturbed windows mean; under a table that has them.
-pub(super) const UNDISTURBED: &str = "Undisturbed: over those windows of 50 ms alone in which nothing kept the \
+pub(super) const UNDISTURBED: &str = "Undisturbed: over those windows of 20 ms alone in which nothing kept the \
     generator, and no other program the server’s serving threads, from their work for 100 µs \
-    longer than it always does, nor in the window before; beside it the \
-    share of such windows. Where they are enough, they are what is judged.";
+    longer than it always does, in which the server’s CPU was there, and which began with nothing that an earlier \
+    disturbance had left waiting; beside it the share of such windows. Where they are enough, they are what is judged.";
 
 /// Rows under headings.
 #[derive(Debug, PartialEq)]
