@@ -76,6 +76,20 @@ fn a_tail_torn_at_any_byte_is_cut_at_the_last_whole_record() {
 }
 
 #[test]
+fn room_behind_the_last_record_is_no_damage() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let (bytes, begins) = two_groups(dir.path());
+    for end in &begins[2..] {
+        for room in [1, 35, 36, 100_000] {
+            let mut with_room = bytes[..*end].to_vec();
+            with_room.resize(end + room, 0);
+            let whole = begins[1..].iter().filter(|begin| *begin <= end).count();
+            assert_eq!(records_in(&with_room).expect("it is room"), whole, "{room} bytes behind {end}");
+        }
+    }
+}
+
+#[test]
 fn a_hole_within_the_last_group_is_a_torn_tail() {
     let dir = tempfile::tempdir().expect("a scratch directory");
     let (mut bytes, begins) = two_groups(dir.path());
@@ -87,10 +101,12 @@ fn a_hole_within_the_last_group_is_a_torn_tail() {
 fn a_flipped_byte_before_the_last_group_is_damage() {
     let dir = tempfile::tempdir().expect("a scratch directory");
     let (bytes, begins) = two_groups(dir.path());
-    for place in 0..begins[2] {
+    // Behind the last record there is nothing, or room.
+    for (place, room) in (0..begins[2]).flat_map(|place| [(place, 0), (place, 500)]) {
         let begin = begins.iter().rev().find(|begin| **begin <= place).copied().unwrap_or(0);
         let mut bytes = bytes.clone();
         bytes[place] ^= 0x10;
+        bytes.resize(bytes.len() + room, 0);
         let dir = tempfile::tempdir().expect("a scratch directory");
         fs::write(file(dir.path()), &bytes).expect("the segment is written");
         match open(dir.path()).err().expect("damage is found") {

@@ -27,6 +27,7 @@ mod reader;
 mod record;
 mod recovery;
 mod retention;
+mod room;
 mod segment;
 mod shared;
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct EmbeddedOptions {
     pub partitions: u32,
     /// A segment file is full at this many bytes (at most 1 GiB).
     pub segment_bytes: u64,
+    /// A small group that finds no room in the file makes so many bytes of it; with 0 every group makes the file longer.
+    pub room_bytes: u64,
     /// Key and value of one message together, in bytes.
     pub max_message_bytes: usize,
     /// While this many messages are queued or being written, further calls are refused.
@@ -40,6 +42,7 @@ impl EmbeddedOptions {
         EmbeddedOptions {
             partitions,
             segment_bytes: 64 << 20,
+            room_bytes: 256 << 10,
             max_message_bytes: 1 << 20,
             queue_messages: 262_144,
             queue_bytes: 64 << 20,

@@ -5,7 +5,7 @@
 //! group that was being written when the machine stopped, which nobody was told about and which is cut; or **damage**
 //! to records that were durable, which is an error and stays as it is. The difference: a record is written only after
 //! everything below its group was synced. So if a whole record exists behind the bad place whose group begins behind it,
-//! the bad place was once durable.
+//! the bad place was once durable. Zeros to the file's end are room that was made ahead, and cut as well.
 //!
 //! That leaves one case open: damage within the very last group looks like a torn tail. Then the log's end goes back, and
 //! a store that has applied what was cut is told so when it asks for its offset.
@@ -46,17 +46,18 @@ pub(crate) fn recover(
     let Some(last) = segments.back() else { return begin(dir, options, platform) };
     let mut scan = Scan::new(last);
     let damage = scan.run()?;
-    if let Some(reason) = damage {
-        scan.check_torn(reason)?;
+    let rest = if damage.is_some() { last.read(scan.at, scan.left())? } else { Vec::new() };
+    let is_room = rest.iter().all(|byte| *byte == 0);
+    if let Some(reason) = damage.filter(|_| !is_room) {
+        scan.check_torn(&rest, reason)?;
+        tracing::warn!(
+            file = %last.path.display(), position = scan.at, bytes = rest.len(), reason,
+            "the log ends in an unfinished write, which nobody was told about: it is cut off"
+        );
     }
     let failed = |action, source| LogError::Io { action, path: last.path.clone(), source };
     let file = platform.disk.open(&last.path).map_err(|e| failed("open", e))?;
-    let cut = last.len() - scan.at;
-    if let Some(reason) = damage {
-        tracing::warn!(
-            file = %last.path.display(), position = scan.at, bytes = cut, reason,
-            "the log ends in an unfinished write, which nobody was told about: it is cut off"
-        );
+    if !rest.is_empty() {
         file.truncate(scan.at).map_err(|e| failed("cut", e))?;
         last.set_len(scan.at);
     }
@@ -195,9 +196,8 @@ impl<'a> Scan<'a> {
         true
     }
 
-    /// Refuses to call the bad place at `self.at` a torn tail if a later group was written behind it.
-    fn check_torn(&self, reason: &'static str) -> Result<(), LogError> {
-        let rest = self.segment.read(self.at, self.left())?;
+    /// Refuses to call `rest`, which begins at the bad place at `self.at`, a torn tail if a later group was written in it.
+    fn check_torn(&self, rest: &[u8], reason: &'static str) -> Result<(), LogError> {
         let partitions = self.ends.len() as u32;
         for place in 1..rest.len().saturating_sub(RECORD_FIXED - 1) {
             let candidate = &rest[place..];

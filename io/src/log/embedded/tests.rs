@@ -273,3 +273,27 @@ fn the_status_tells_of_a_full_disk_until_it_is_over() {
     assert!(log.status().poisoned.is_some());
     assert_eq!(values(&read_all(&log)), [b"b"], "what is durable can still be read");
 }
+
+#[test]
+fn small_groups_make_room_for_others_and_a_closed_log_keeps_none() {
+    let (dir, log) = open(1);
+    let path = super::segment::path(dir.path(), 0);
+    let file_len = || std::fs::metadata(&path).expect("the segment is there").len();
+    let mut lens = Vec::new();
+    for _ in 0..3 {
+        append(&log, vec![message(0, b"small")]).expect("it is appended");
+        lens.push(file_len());
+    }
+    let room = EmbeddedOptions::new(1).room_bytes;
+    assert!(lens[0] > room && lens == [lens[0]; 3], "{lens:?}");
+    // What a killed process leaves is opened as it is.
+    let killed = tempfile::tempdir().expect("a scratch directory");
+    std::fs::copy(&path, super::segment::path(killed.path(), 0)).expect("copied");
+    let again = EmbeddedLog::open(killed.path(), EmbeddedOptions::new(1)).expect("it opens");
+    assert_eq!(read_all(&again), read_all(&log));
+    assert_eq!(append(&again, vec![message(0, b"more")]), Ok(vec![3]));
+    log.close();
+    assert!(file_len() < 300, "{}", file_len());
+    let log = EmbeddedLog::open(dir.path(), EmbeddedOptions::new(1)).expect("it opens");
+    assert_eq!(values(&read_all(&log)), [b"small"; 3]);
+}

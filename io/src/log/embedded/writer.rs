@@ -3,7 +3,7 @@
 //! Queue → group → (roll) → encode → write → sync → publish → ring → acks → (rest).
 //!
 //! Invariants: nothing is published or acknowledged before its sync; offsets advance only with a durable group; at most
-//! the last group of the last segment is not yet durable. A write that fails is taken back by cutting the file, and
+//! the last group of the last segment is not yet durable; behind it there is nothing but room (`room`). A write that fails is taken back by cutting the file, and
 //! nothing is written until that cut has succeeded. A sync that fails poisons the writer for good: the kernel may have
 //! dropped the pages and would call the next sync a success.
 //!
@@ -21,6 +21,7 @@ use super::pace;
 use super::queue::{Append, Work};
 use super::record::{self, Stamp};
 use super::recovery::Recovered;
+use super::room::Room;
 use super::segment::{CreateError, Header, Segment};
 use super::shared::{Shared, Trouble};
 use crate::log::AppendError;
@@ -37,6 +38,7 @@ pub(crate) struct Writer {
     file: Box<dyn LogFile>,
     /// Where the next group goes: the durable length of the segment.
     position: u64,
+    room: Room,
     tail: Tail,
     next: Vec<u64>,
     last_ms: i64,
@@ -51,7 +53,7 @@ pub(crate) struct Writer {
 /// What is in the file behind `position`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tail {
-    /// Nothing, durably.
+    /// Nothing but room, durably.
     Clean,
     /// Nothing, but a crash could bring it back.
     Cut,
@@ -87,6 +89,7 @@ impl Writer {
         Writer {
             shared,
             platform,
+            room: Room::new(segment.len(), options.room_bytes, options.segment_bytes),
             options,
             position: segment.len(),
             segment,
@@ -125,7 +128,18 @@ impl Writer {
                 }
             }
         }
+        self.give_room_back();
         self.shared.bell.ring(true);
+    }
+
+    /// Leaves a file that ends with its last record. What cannot be cut now is found when the log is opened.
+    fn give_room_back(&mut self) {
+        if self.trouble.poisoned.is_some() || !self.room.is_left(self.position) {
+            return;
+        }
+        if let Err(error) = self.file.truncate(self.position).and_then(|()| self.file.sync()) {
+            tracing::warn!(file = %self.segment.path.display(), %error, "cannot cut off the room behind the last record");
+        }
     }
 
     /// Writes and answers one group; how long to let calls gather then.
@@ -201,15 +215,17 @@ impl Writer {
         Ok(answers)
     }
 
-    /// Sees to it that the file ends at `position`, and that the group fits in the segment, or begins one.
+    /// Sees to it that nothing but room is behind `position`, and that the group fits in the segment, or begins one.
     fn make_room(&mut self, bytes: usize, now_ms: i64) -> Result<(), Failure> {
         if self.tail == Tail::Dirty {
-            self.file.truncate(self.position).map_err(Failure::Write)?;
-            self.tail = Tail::Cut;
+            self.cut()?;
         }
         let empty = self.position == self.segment.header.len();
         if empty || self.position + bytes as u64 <= self.options.segment_bytes {
             return Ok(());
+        }
+        if self.room.is_left(self.position) {
+            self.cut()?;
         }
         if self.tail == Tail::Cut {
             // The next header promises that this segment ends here.
@@ -227,6 +243,15 @@ impl Writer {
         let (segment, file) = Segment::create(&self.platform, &self.shared.dir, header)?;
         self.shared.add(segment.clone());
         (self.segment, self.file, self.position) = (segment, file, position);
+        self.room.cut(position);
+        Ok(())
+    }
+
+    /// Cuts off everything behind the last durable group.
+    fn cut(&mut self) -> Result<(), Failure> {
+        self.file.truncate(self.position).map_err(Failure::Write)?;
+        self.tail = Tail::Cut;
+        self.room.cut(self.position);
         Ok(())
     }
 
@@ -249,20 +274,25 @@ impl Writer {
         answers
     }
 
-    /// Writes the buffer and syncs it. Returns how long the sync took.
+    /// Writes the buffer, with room behind it if there is none, and syncs it. Returns how long the sync took.
     fn persist(&mut self) -> Result<Duration, Failure> {
+        let bytes = self.buffer.len() as u64;
+        let zeros = self.room.zeros(bytes, self.position + bytes);
+        self.buffer.resize((bytes + zeros) as usize, 0);
         self.tail = Tail::Dirty;
         self.file.write_at(self.position, &self.buffer).map_err(Failure::Write)?;
         let begun = Instant::now();
         self.file.sync().map_err(Failure::Sync)?;
         self.tail = Tail::Clean;
+        self.room.written(self.position + bytes + zeros);
         Ok(begun.elapsed())
     }
 
     /// Takes back what the failed group has left, and decides what becomes of the log.
     fn fail(&mut self, failure: Failure) -> AppendError {
-        if self.tail == Tail::Dirty && self.file.truncate(self.position).is_ok() {
-            self.tail = Tail::Cut;
+        if self.tail == Tail::Dirty {
+            // What fails is tried again before the next group.
+            let _ = self.cut();
         }
         let dir = self.shared.dir.display();
         let error = match failure {
