@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 use firescroll::cli::{self, ClientCommand};
 use firescroll::config::{Config, RawConfig, raise_open_files};
 use firescroll::node;
+use firescroll_io::memory::refuse_huge_pages;
 use tracing_subscriber::EnvFilter;
 
 /// Every thread has a heap of its own: no allocator lock between cores.
@@ -88,6 +89,7 @@ fn serve(raw: &RawConfig) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     abort_on_panic();
+    refuse_huge_pages();
     if let Err(error) = raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files; connections may be refused early");
     }

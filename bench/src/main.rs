@@ -79,6 +79,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // As a node does: what is measured in this process is the node's engine and runtime. What it starts inherits it.
+    firescroll_io::memory::refuse_huge_pages();
     let done = match Cli::parse().command {
         Command::Load(options) => load::command(&options),
         Command::Calibrate(options) => calibrate::command(&options),
