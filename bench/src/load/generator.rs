@@ -17,6 +17,8 @@ use mio::{Events, Interest, Poll, Token};
 use super::LoadPlan;
 use super::again::{Again, Resent};
 use super::connection::Connection;
+use super::in_flight::InFlight;
+use super::judge::MOST;
 use super::lane::Lane;
 use super::pieces::Pieces;
 use super::window::Windows;
@@ -32,6 +34,8 @@ const BUFFER: usize = 256 * 1024;
 /// A server that has answered nothing for so long ends the run.
 const SILENCE: Duration = Duration::from_secs(10);
 const SPIN: Duration = Duration::from_millis(2);
+/// A request that has been due for no longer waits for nothing that was before it.
+const FRESH: u64 = MOST.as_nanos() as u64;
 /// Connections of the writes beside reads: more than wait for the log at any time.
 const WRITE_CONNECTIONS: usize = 128;
 
@@ -53,6 +57,7 @@ pub(super) struct Generator<'a> {
     pub(super) spun: u64,
     /// Whether something was sent in this turn of the loop.
     has_sent: bool,
+    in_flight: InFlight,
     last_answer: u64,
     /// Longest time between two answers.
     pub(super) longest_gap: u64,
@@ -94,6 +99,7 @@ impl<'a> Generator<'a> {
             witnesses,
             spun: 0,
             has_sent: false,
+            in_flight: InFlight::default(),
             last_answer: 0,
             longest_gap: 0,
             again: Again::default(),
@@ -217,10 +223,12 @@ impl<'a> Generator<'a> {
             self.lanes[lane].paced += 1;
             due = self.lanes[lane].next_due();
         }
-        // Nothing is due and nothing is in flight: whatever was behind has caught up.
         if lane == READS
-            && self.lanes[READS].in_flight == 0
             && let Some(windows) = &mut self.windows
+            && self
+                .in_flight
+                .oldest(&self.connections)
+                .is_none_or(|oldest| now.saturating_sub(oldest) <= FRESH)
         {
             windows.caught_up();
         }
@@ -229,9 +237,11 @@ impl<'a> Generator<'a> {
 
     fn send(&mut self, index: usize, due: u64, now: u64) -> Result<()> {
         self.has_sent = true;
+        if self.windows.is_some() && self.connections[index].lane == READS {
+            self.in_flight.sent(index, due, &self.connections);
+        }
         let connection = &mut self.connections[index];
         let lane = &mut self.lanes[connection.lane];
-        lane.in_flight += 1;
         lane.picker.pick_distinct(&mut connection.numbers);
         lane.template.patch(&mut connection.request, &connection.numbers, &mut self.scratch);
         lane.template.number(&mut connection.request, connection.number);
@@ -301,7 +311,6 @@ impl<'a> Generator<'a> {
         connection.free_since = now;
         let connection = &self.connections[index];
         let lane = &mut self.lanes[connection.lane];
-        lane.in_flight -= 1;
         let (latency, service) = (now - connection.due, now - connection.sent);
         lane.latency.saturating_record(latency);
         lane.service.saturating_record(service);

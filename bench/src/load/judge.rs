@@ -49,8 +49,8 @@ impl Judge {
     }
 
     /// Whether the window that ends with this reading was disturbed: somebody was kept off by strangers in it, or it began
-    /// with what had piled up before. `caught_up` says whether there was a moment in it at which nothing was due or in
-    /// flight: from then on a disturbance before it is past.
+    /// with what had piled up before. `caught_up` says whether there was a moment in it at which nothing waited but
+    /// what had just fallen due: from then on a disturbance before it is past.
     pub(super) fn is_disturbed(&mut self, now: Reading, caught_up: bool) -> bool {
         let last = std::mem::replace(&mut self.last, now);
         let grown = |now: Duration, then: Duration| now.saturating_sub(then);

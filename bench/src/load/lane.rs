@@ -21,8 +21,6 @@ pub(super) struct Lane {
     pub(super) picker: Picker,
     /// Its connections without a request, used in turn.
     pub(super) idle: VecDeque<usize>,
-    /// Requests that were sent and are not answered.
-    pub(super) in_flight: usize,
     /// Time between two requests in the open loop, in ns; 0 in the closed loop.
     pub(super) interval: f64,
     /// Requests sent since the pace was last restarted, and when that was.
@@ -50,7 +48,6 @@ impl Lane {
                 plan.distribution,
             ),
             idle: VecDeque::new(),
-            in_flight: 0,
             interval: rate.map_or(0.0, |rate| 1e9 / rate),
             paced: 0,
             pace_from: 0,

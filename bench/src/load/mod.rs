@@ -15,6 +15,7 @@
 mod again;
 mod connection;
 mod generator;
+mod in_flight;
 mod judge;
 mod lane;
 mod measure;

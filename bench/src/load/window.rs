@@ -70,7 +70,7 @@ impl Kept {
 pub(super) struct Windows<'a> {
     watch: Watch<'a>,
     judge: Judge,
-    /// Whether there was a moment in the open window at which nothing was due or in flight.
+    /// Whether there was a moment in the open window at which nothing waited but what had just fallen due.
     caught_up: bool,
     /// When the generator last looked at the clock, and how long it stood still between two looks: interrupts and the
     /// hypervisor take a CPU as well, and the scheduler does not know.
@@ -125,7 +125,7 @@ impl<'a> Windows<'a> {
         self.looked = now;
     }
 
-    /// Nothing is due, and nothing is in flight.
+    /// Nothing waits but what has just fallen due.
     pub(super) fn caught_up(&mut self) {
         self.caught_up = true;
     }
