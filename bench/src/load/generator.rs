@@ -307,8 +307,7 @@ impl<'a> Generator<'a> {
             self.again.refused(index, now);
             return Ok(());
         }
-        let connection = &mut self.connections[index];
-        connection.free_since = now;
+        self.connections[index].free_since = now;
         let connection = &self.connections[index];
         let lane = &mut self.lanes[connection.lane];
         let (latency, service) = (now - connection.due, now - connection.sent);

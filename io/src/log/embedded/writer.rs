@@ -3,8 +3,8 @@
 //! Queue → group → (roll) → encode → write → sync → publish → ring → acks → (rest).
 //!
 //! Invariants: nothing is published or acknowledged before its sync; offsets advance only with a durable group; at most
-//! the last group of the last segment is not yet durable; behind it there is nothing but room (`room`). A write that fails is taken back by cutting the file, and
-//! nothing is written until that cut has succeeded. A sync that fails poisons the writer for good: the kernel may have
+//! the last group of the last segment is not yet durable; behind it there is nothing but room (`room`). A write that
+//! fails is taken back by cutting the file, and nothing is written until that cut has succeeded. A sync that fails poisons the writer for good: the kernel may have
 //! dropped the pages and would call the next sync a success.
 //!
 //! **Runs on**: its own thread, which does nothing else. It may block for as long as the disk does.
